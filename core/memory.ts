@@ -1,0 +1,101 @@
+/**
+ * Linear memory for hot tables: one WebAssembly memory, so that a kernel can work on the very same bytes, with an
+ * allocator of power-of-two blocks. Views change when the memory grows: read `u32`, `u8` and `view` from here after any
+ * call that may allocate, never from a variable kept across one.
+ */
+
+const PAGE_BYTES = 65_536;
+const SMALLEST_SHIFT = 4;
+const CLASSES = 32;
+
+interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+  grow(pages: number): number;
+}
+
+declare const WebAssembly: {
+  Memory: new (descriptor: { initial: number; maximum: number }) => WasmMemory;
+};
+
+/** 4 GiB, what a 32-bit WebAssembly memory can address. */
+const PAGES_MAX = 65_536;
+
+function classOf(bytes: number): number {
+  return bytes <= 1 << SMALLEST_SHIFT ? SMALLEST_SHIFT : 32 - Math.clz32(bytes - 1);
+}
+
+export class LinearMemory {
+  readonly #memory: WasmMemory;
+  #u32: Uint32Array;
+  #u8: Uint8Array;
+  #view: DataView;
+  /** Block 0 is never handed out, so that 0 can mean "none". */
+  #top = 64;
+  readonly #free = new Float64Array(CLASSES);
+  #liveBytes = 0;
+
+  constructor(initialBytes = PAGE_BYTES) {
+    this.#memory = new WebAssembly.Memory({ initial: Math.ceil(initialBytes / PAGE_BYTES), maximum: PAGES_MAX });
+    this.#u32 = new Uint32Array(this.#memory.buffer);
+    this.#u8 = new Uint8Array(this.#memory.buffer);
+    this.#view = new DataView(this.#memory.buffer);
+  }
+
+  get u32(): Uint32Array {
+    return this.#u32;
+  }
+
+  get u8(): Uint8Array {
+    return this.#u8;
+  }
+
+  get view(): DataView {
+    return this.#view;
+  }
+
+  /** Bytes handed out and not freed, in whole blocks. */
+  get liveBytes(): number {
+    return this.#liveBytes;
+  }
+
+  /** Bytes of the whole memory. */
+  get byteLength(): number {
+    return this.#u8.length;
+  }
+
+  /** A zeroed block of at least `bytes`, aligned to 16 bytes; returns its byte offset. Throws when 4 GiB are used up. */
+  alloc(bytes: number): number {
+    const shift = classOf(bytes);
+    const size = 2 ** shift;
+    this.#liveBytes += size;
+    const head = this.#free[shift]!;
+    if (head !== 0) {
+      this.#free[shift] = this.#u32[head >>> 2]!;
+      this.#u8.fill(0, head, head + size);
+      return head;
+    }
+    const at = this.#top;
+    const end = at + size;
+    if (end > this.#u8.length) this.#grow(end);
+    this.#top = end;
+    return at;
+  }
+
+  /** Gives back a block that `alloc(bytes)` returned. */
+  free(at: number, bytes: number): void {
+    const shift = classOf(bytes);
+    this.#u32[at >>> 2] = this.#free[shift]!;
+    this.#free[shift] = at;
+    this.#liveBytes -= 2 ** shift;
+  }
+
+  #grow(end: number): void {
+    const used = this.#u8.length / PAGE_BYTES;
+    const wanted = Math.max(Math.ceil(end / PAGE_BYTES), Math.min(used * 2, used + 4_096));
+    if (wanted > PAGES_MAX) throw new RangeError('linear memory: a partition needs more than 4 GiB; use more partitions');
+    this.#memory.grow(wanted - used);
+    this.#u32 = new Uint32Array(this.#memory.buffer);
+    this.#u8 = new Uint8Array(this.#memory.buffer);
+    this.#view = new DataView(this.#memory.buffer);
+  }
+}

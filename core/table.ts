@@ -1,0 +1,150 @@
+/**
+ * A hash table of fixed-width rows in linear memory. A row is `rowWords` 32-bit words; its first `keyWords` words are its
+ * key. Row numbers are stable until the row is removed, so rows can point at each other. Rows lie in chunks that never
+ * move; the index is a separate array of row numbers with linear probing and doubling.
+ *
+ * Iteration is by row number, which depends only on the order of inserts and removals: deterministic.
+ */
+import { hashWords } from './ids.js';
+import type { LinearMemory } from './memory.js';
+
+const CHUNK_SHIFT = 10;
+const CHUNK_ROWS = 1 << CHUNK_SHIFT;
+const EMPTY = 0;
+const DELETED = 0xffff_ffff;
+
+export class Table {
+  readonly #memory: LinearMemory;
+  readonly #rowWords: number;
+  readonly #keyWords: 2 | 3 | 4;
+  /** Word index of each chunk. */
+  readonly #chunks: number[] = [];
+  #index: number;
+  #slots: number;
+  #used = 0;
+  #count = 0;
+  #rows = 0;
+  /** Removed rows, to be used again, last in first out. */
+  readonly #freeRows: number[] = [];
+  readonly #live: Uint8Array[] = [];
+
+  constructor(memory: LinearMemory, rowWords: number, keyWords: 2 | 3 | 4, initialSlots = 1_024) {
+    this.#memory = memory;
+    this.#rowWords = rowWords;
+    this.#keyWords = keyWords;
+    this.#slots = initialSlots;
+    this.#index = memory.alloc(initialSlots * 4) >>> 2;
+  }
+
+  /** Number of live rows. */
+  get size(): number {
+    return this.#count;
+  }
+
+  /** One above the highest row number ever used: iterate `row` from 0 and skip those that are not `isLive`. */
+  get rowLimit(): number {
+    return this.#rows;
+  }
+
+  isLive(row: number): boolean {
+    return row < this.#rows && this.#live[row >>> CHUNK_SHIFT]![row & (CHUNK_ROWS - 1)] === 1;
+  }
+
+  /** Word index of a row's first word, in `memory.u32`. Stays valid while the row lives. */
+  at(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT]! + (row & (CHUNK_ROWS - 1)) * this.#rowWords;
+  }
+
+  #matches(row: number, k0: number, k1: number, k2: number, k3: number): boolean {
+    const u32 = this.#memory.u32;
+    const at = this.at(row);
+    if (u32[at] !== k0 || u32[at + 1] !== k1) return false;
+    if (this.#keyWords === 2) return true;
+    if (u32[at + 2] !== k2) return false;
+    return this.#keyWords === 3 || u32[at + 3] === k3;
+  }
+
+  /** The row with this key, or −1. Words are unsigned. Unused key words are 0. */
+  find(k0: number, k1: number, k2 = 0, k3 = 0): number {
+    const mask = this.#slots - 1;
+    let slot = hashWords(k0, k1, k2, k3) & mask;
+    for (;;) {
+      const entry = this.#memory.u32[this.#index + slot]!;
+      if (entry === EMPTY) return -1;
+      if (entry !== DELETED && this.#matches(entry - 1, k0, k1, k2, k3)) return entry - 1;
+      slot = (slot + 1) & mask;
+    }
+  }
+
+  /** Adds a zeroed row with this key, which must not be there, and returns its number. May allocate. */
+  insert(k0: number, k1: number, k2 = 0, k3 = 0): number {
+    if ((this.#used + 1) * 4 > this.#slots * 3) this.#rehash();
+    const row = this.#freeRows.pop() ?? this.#addRow();
+    const mask = this.#slots - 1;
+    let slot = hashWords(k0, k1, k2, k3) & mask;
+    let entry = this.#memory.u32[this.#index + slot]!;
+    while (entry !== EMPTY && entry !== DELETED) {
+      slot = (slot + 1) & mask;
+      entry = this.#memory.u32[this.#index + slot]!;
+    }
+    if (entry === EMPTY) this.#used++;
+    const u32 = this.#memory.u32;
+    u32[this.#index + slot] = row + 1;
+    const at = this.at(row);
+    u32.fill(0, at, at + this.#rowWords);
+    u32[at] = k0;
+    u32[at + 1] = k1;
+    if (this.#keyWords > 2) u32[at + 2] = k2;
+    if (this.#keyWords > 3) u32[at + 3] = k3;
+    this.#live[row >>> CHUNK_SHIFT]![row & (CHUNK_ROWS - 1)] = 1;
+    this.#count++;
+    return row;
+  }
+
+  /** Removes a live row; its number may be used again. */
+  remove(row: number): void {
+    const u32 = this.#memory.u32;
+    const at = this.at(row);
+    const mask = this.#slots - 1;
+    const k2 = this.#keyWords > 2 ? u32[at + 2]! : 0;
+    const k3 = this.#keyWords > 3 ? u32[at + 3]! : 0;
+    let slot = hashWords(u32[at]!, u32[at + 1]!, k2, k3) & mask;
+    while (u32[this.#index + slot] !== row + 1) slot = (slot + 1) & mask;
+    u32[this.#index + slot] = DELETED;
+    this.#live[row >>> CHUNK_SHIFT]![row & (CHUNK_ROWS - 1)] = 0;
+    this.#freeRows.push(row);
+    this.#count--;
+  }
+
+  #addRow(): number {
+    const row = this.#rows++;
+    if (row >>> CHUNK_SHIFT === this.#chunks.length) {
+      this.#chunks.push(this.#memory.alloc(CHUNK_ROWS * this.#rowWords * 4) >>> 2);
+      this.#live.push(new Uint8Array(CHUNK_ROWS));
+    }
+    return row;
+  }
+
+  #rehash(): void {
+    const oldIndex = this.#index;
+    const oldSlots = this.#slots;
+    // Doubles only when live rows need it; otherwise it just sweeps deleted slots away.
+    const slots = (this.#count + 1) * 2 > oldSlots ? oldSlots * 2 : oldSlots;
+    const index = this.#memory.alloc(slots * 4) >>> 2;
+    const u32 = this.#memory.u32;
+    const mask = slots - 1;
+    for (let row = 0; row < this.#rows; row++) {
+      if (!this.isLive(row)) continue;
+      const at = this.at(row);
+      const k2 = this.#keyWords > 2 ? u32[at + 2]! : 0;
+      const k3 = this.#keyWords > 3 ? u32[at + 3]! : 0;
+      let slot = hashWords(u32[at]!, u32[at + 1]!, k2, k3) & mask;
+      while (u32[index + slot] !== EMPTY) slot = (slot + 1) & mask;
+      u32[index + slot] = row + 1;
+    }
+    this.#memory.free(oldIndex * 4, oldSlots * 4);
+    this.#index = index;
+    this.#slots = slots;
+    this.#used = this.#count;
+  }
+}

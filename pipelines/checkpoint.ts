@@ -1,0 +1,182 @@
+/**
+ * How a partition's state lies in the store, and what a commit is made of.
+ *
+ * A *base* is an export of the whole state in chunks. A commit adds a *delta*: the chunks of what changed since the commit
+ * before. State = base, then every delta from `firstDelta` to `commit`, later chunks winning. When the deltas outgrow the
+ * base, a new base is written piece by piece between steps; it becomes the base together with the first commit after its
+ * last piece. A row that changed after its piece was written is in a later delta, so the mixture of ages does no harm.
+ *
+ * The meta record names what counts, and a commit writes it last: chunks of a commit that did not come to its meta are
+ * never read, and are cleared by the next one with that number.
+ */
+import { baseKey, deltaKey, fenceKey, metaKey } from '../core/keys.js';
+import { STORE_TRANSACTION_BYTES_MAX } from '../core/limits.js';
+import type { Expectation, KeyRange, Put, StoreTransaction } from '../core/ports.js';
+import { DunlinError } from '../core/errors.js';
+import { keyBytes } from './outbox.js';
+
+export interface Meta {
+  /** Offset of the first batch of the source topic that is not in the state. */
+  readonly offset: number;
+  /** Number of the last commit. */
+  readonly commit: number;
+  /** First delta that counts. */
+  readonly firstDelta: number;
+  /** Number of the base; 0: none, the state starts empty. */
+  readonly base: number;
+  readonly baseBytes: number;
+  readonly deltaBytes: number;
+  /** Logged time of the last batch in the state. */
+  readonly timeMs: number;
+}
+
+export const EMPTY_META: Meta = {
+  offset: 0,
+  commit: 0,
+  firstDelta: 1,
+  base: 0,
+  baseBytes: 0,
+  deltaBytes: 0,
+  timeMs: 0,
+};
+
+const FORMAT = 1;
+const FIELDS = ['offset', 'commit', 'firstDelta', 'base', 'baseBytes', 'deltaBytes', 'timeMs'] as const;
+
+/** Meta record: u32 format, then each field as float64, big-endian: 60 bytes. */
+export function encodeMeta(meta: Meta): Uint8Array {
+  const bytes = new Uint8Array(4 + FIELDS.length * 8);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, FORMAT);
+  FIELDS.forEach((field, i) => view.setFloat64(4 + i * 8, meta[field]));
+  return bytes;
+}
+
+export function decodeMeta(bytes: Uint8Array): Meta {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const format = bytes.length >= 4 ? view.getUint32(0) : 0;
+  if (format !== FORMAT || bytes.length !== 4 + FIELDS.length * 8) {
+    throw new DunlinError(`checkpoint format ${format} is not known here (${FORMAT} is): use the version that wrote it`);
+  }
+  const [offset, commit, firstDelta, base, baseBytes, deltaBytes, timeMs] = FIELDS.map((_, i) =>
+    view.getFloat64(4 + i * 8),
+  );
+  return {
+    offset: offset!,
+    commit: commit!,
+    firstDelta: firstDelta!,
+    base: base!,
+    baseBytes: baseBytes!,
+    deltaBytes: deltaBytes!,
+    timeMs: timeMs!,
+  };
+}
+
+export function encodeEpoch(epoch: number): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setFloat64(0, epoch);
+  return bytes;
+}
+
+export function decodeEpoch(bytes: Uint8Array | undefined): number {
+  return bytes === undefined ? 0 : new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getFloat64(0);
+}
+
+export interface Owner {
+  readonly stage: number;
+  readonly partition: number;
+  readonly epoch: number;
+}
+
+function fenced(owner: Owner): Expectation[] {
+  return [{ key: fenceKey(owner.stage, owner.partition), value: encodeEpoch(owner.epoch) }];
+}
+
+/** Takes the partition over: raises the epoch from the one that was read. */
+export function takeOver(stage: number, partition: number, before: Uint8Array | undefined): StoreTransaction {
+  const key = fenceKey(stage, partition);
+  return { expect: [{ key, value: before }], clear: [], puts: [{ key, value: encodeEpoch(decodeEpoch(before) + 1) }] };
+}
+
+export function deltaRange(owner: { stage: number; partition: number }, from: number, to: number): KeyRange {
+  return {
+    begin: deltaKey(owner.stage, owner.partition, from, 0),
+    end: deltaKey(owner.stage, owner.partition, to + 1, 0),
+  };
+}
+
+export function baseRange(owner: { stage: number; partition: number }, base: number): KeyRange {
+  return { begin: baseKey(owner.stage, owner.partition, base, 0), end: baseKey(owner.stage, owner.partition, base + 1, 0) };
+}
+
+function sizeOf(put: Put): number {
+  return put.key.length + put.value.length;
+}
+
+/** Room for expectations, ranges and the meta record beside the puts. */
+const TRANSACTION_ROOM_BYTES = STORE_TRANSACTION_BYTES_MAX - 100_000;
+
+/** Splits puts so that each part fits into a transaction. */
+export function splitPuts(puts: readonly Put[]): Put[][] {
+  const parts: Put[][] = [[]];
+  let bytes = 0;
+  for (const put of puts) {
+    if (bytes + sizeOf(put) > TRANSACTION_ROOM_BYTES && bytes > 0) {
+      parts.push([]);
+      bytes = 0;
+    }
+    parts.at(-1)!.push(put);
+    bytes += sizeOf(put);
+  }
+  return parts;
+}
+
+export interface CommitContent {
+  readonly meta: Meta;
+  readonly chunks: readonly Uint8Array[];
+  readonly cold: ReadonlyMap<string, Uint8Array | undefined>;
+  /** A base that is complete and takes over with this commit: ranges that it makes superfluous. */
+  readonly superseded: readonly KeyRange[];
+}
+
+/**
+ * The transactions of a commit, to be submitted one after the other, each after the one before has committed. Only the last
+ * one counts: it has the meta record, the removals and the superseded ranges. Submitting one twice changes nothing.
+ */
+export function commitTransactions(owner: Owner, content: CommitContent): StoreTransaction[] {
+  const { stage, partition } = owner;
+  const number = content.meta.commit;
+  const puts: Put[] = content.chunks.map((value, n) => ({ key: deltaKey(stage, partition, number, n), value }));
+  const removals: KeyRange[] = [];
+  for (const [text, value] of content.cold) {
+    const key = keyBytes(text);
+    if (value === undefined) removals.push({ begin: key, end: keyAfter(key) });
+    else puts.push({ key, value });
+  }
+  const parts = splitPuts(puts);
+  return parts.map((part, i) => {
+    const last = i === parts.length - 1;
+    const clear = i === 0 ? [deltaRange(owner, number, number)] : [];
+    return {
+      expect: fenced(owner),
+      clear: last ? [...clear, ...removals, ...content.superseded] : clear,
+      puts: last ? [...part, { key: metaKey(stage, partition), value: encodeMeta(content.meta) }] : part,
+    };
+  });
+}
+
+/** The transaction that writes one piece of a new base; the first piece clears what an earlier attempt left. */
+export function basePiece(owner: Owner, base: number, firstChunk: number, chunks: readonly Uint8Array[]): StoreTransaction {
+  return {
+    expect: fenced(owner),
+    clear: firstChunk === 0 ? [baseRange(owner, base)] : [],
+    puts: chunks.map((value, i) => ({ key: baseKey(owner.stage, owner.partition, base, firstChunk + i), value })),
+  };
+}
+
+/** The first key behind `key` in byte order. */
+export function keyAfter(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
+}

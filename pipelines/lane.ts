@@ -1,0 +1,360 @@
+/**
+ * The lane: the only loop that runs a stage. It owns some partitions of one topic and does, for one batch after the other,
+ *
+ *   poll → prefetch → step → emit → commit
+ *
+ * A *turn* does what can be done now and returns; it never waits. Production calls it from a worker thread that sleeps on a
+ * doorbell, the simulator from its event wheel, tests by hand.
+ *
+ * Why emit comes before commit: the step is a function of the log alone, so a lane that starts again from its last commit
+ * emits the same outputs for the same offsets, and whoever reads them drops what it has seen. A commit is submitted only
+ * when every output of the offsets it covers is durable. So a crash between any two lines repeats effects that are
+ * recognised as repeated, and never skips one. A deposed lane's outputs are those its successor emits too; its commits fail
+ * at the fence.
+ */
+import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
+import { DunlinError } from '../core/errors.js';
+import { Kind, makeFrame, writeFrame } from '../core/frame.js';
+import { StageId } from '../core/keys.js';
+import { FRAME_HEADER_BYTES } from '../core/limits.js';
+import {
+  AppendOutcome,
+  type Clock,
+  type Egress,
+  type Log,
+  type LogConsumer,
+  type LogProducer,
+  type Store,
+  Topic,
+  TOPICS,
+} from '../core/ports.js';
+import type { Fetched, Stage } from '../core/stage.js';
+import { Destination, keyBytes, keyText, Outbox } from './outbox.js';
+import { Partition, PartitionState } from './partition.js';
+
+export const LaneState = {
+  RECOVERING: 'recovering',
+  RUNNING: 'running',
+  DRAINING: 'draining',
+  DRAINED: 'drained',
+} as const;
+export type LaneState = (typeof LaneState)[keyof typeof LaneState];
+
+export interface LaneOptions {
+  readonly stageId: typeof StageId.CONVERSATION | typeof StageId.USER;
+  readonly partitions: readonly number[];
+  readonly createStage: (partition: number) => Stage;
+  readonly log: Log;
+  readonly producer: LogProducer;
+  readonly store: Store;
+  /** Needed by user lanes. */
+  readonly egress?: Egress;
+  readonly clock: Clock;
+  /** Number of this start of the lane, below 2^31: outcomes of appends of an earlier start are told apart by it. */
+  readonly incarnation: number;
+}
+
+/** What a lane has done and where it stands; read by metrics. */
+export interface LaneCounters {
+  batches: number;
+  entries: number;
+  bytes: number;
+  fetches: number;
+  emitted: number;
+  stalledTurns: number;
+  commits: number;
+  ticks: number;
+}
+
+/** A batch that waits for cold values. */
+interface Fetch {
+  readonly tag: number;
+  readonly partition: Partition;
+  readonly batch: Batch;
+  /** What was at hand when the rest was asked for. No step runs in between, so it stays true. */
+  readonly found: Map<string, Uint8Array | undefined>;
+  readonly missing: readonly string[];
+}
+
+const NOTHING: Fetched = { get: () => undefined };
+
+export class Lane {
+  readonly counters: LaneCounters = {
+    batches: 0,
+    entries: 0,
+    bytes: 0,
+    fetches: 0,
+    emitted: 0,
+    stalledTurns: 0,
+    commits: 0,
+    ticks: 0,
+  };
+  readonly #options: LaneOptions;
+  readonly #topic: number;
+  readonly #partitions: Partition[];
+  readonly #byNumber = new Map<number, Partition>();
+  readonly #requests = new Map<number, Partition>();
+  readonly #tick = new BatchBuilder(256);
+  /** Outputs of each topic: handed to the log, and known to be durable. */
+  readonly #appended: number[] = Array.from({ length: TOPICS }, () => 0);
+  readonly #durable: number[] = Array.from({ length: TOPICS }, () => 0);
+  #consumer: LogConsumer | undefined;
+  #state: LaneState = LaneState.RECOVERING;
+  #nextTag = 1;
+  #emitting: Partition | undefined;
+  #fetch: Fetch | undefined;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+    this.#topic = options.stageId === StageId.CONVERSATION ? Topic.CONVERSATION : Topic.USER;
+    const kind = options.stageId === StageId.CONVERSATION ? SourceKind.CONVERSATION : SourceKind.USER;
+    const context = { store: options.store, newTag: (partition: Partition) => this.#tagFor(partition) };
+    this.#partitions = options.partitions.map((number) => {
+      const stage = options.createStage(number);
+      const partition = new Partition(options.stageId, number, stage, new Outbox(kind, number), context);
+      this.#byNumber.set(number, partition);
+      return partition;
+    });
+  }
+
+  get state(): LaneState {
+    return this.#state;
+  }
+
+  get partitions(): readonly Partition[] {
+    return this.#partitions;
+  }
+
+  #tagFor(partition: Partition): number {
+    const tag = this.#nextTag++;
+    this.#requests.set(tag, partition);
+    return tag;
+  }
+
+  /** Does what can be done now. True: something was done, call again; false: nothing to do before an event or `wakeAtMs`. */
+  turn(): boolean {
+    const nowMs = this.#options.clock.monotonicMs();
+    let progress = this.#takeAnswers(nowMs);
+    if (this.#state === LaneState.RECOVERING) return this.#recover(nowMs) || progress;
+    if (this.#emit()) progress = this.#work(nowMs) || progress;
+    return this.#commit(nowMs) || progress;
+  }
+
+  /** Monotonic time at which `turn` should be called even if nothing happens. */
+  wakeAtMs(): number {
+    if (this.#state === LaneState.RECOVERING) return Infinity;
+    let wake = Infinity;
+    for (const partition of this.#partitions) {
+      wake = Math.min(wake, partition.commitDueAtMs);
+      if (!partition.tickPending) wake = Math.min(wake, this.#tickDueAtMs(partition));
+    }
+    return wake;
+  }
+
+  /** Finish what was begun, commit everything, then be DRAINED. Input that comes meanwhile stays in the log. */
+  drain(): void {
+    if (this.#state === LaneState.RUNNING) this.#state = LaneState.DRAINING;
+  }
+
+  close(): void {
+    this.#consumer?.close();
+  }
+
+  // --- answers ------------------------------------------------------------------------------------------------------------
+
+  #takeAnswers(nowMs: number): boolean {
+    let progress = this.#options.producer.outcomes((tag, outcome, _offset, refusal) => {
+      if (Math.floor(tag / TOPICS) !== this.#options.incarnation) return;
+      const topic = tag % TOPICS;
+      // An output that is not durable leaves a hole that only a replay from the last commit fills: start again from there.
+      if (outcome !== AppendOutcome.DURABLE) {
+        throw new DunlinError(`the log did not take an output of this lane (outcome ${outcome}, refusal ${refusal})`);
+      }
+      this.#durable[topic]!++;
+    });
+    for (let answer = this.#options.store.completion(); answer; answer = this.#options.store.completion()) {
+      progress++;
+      const partition = this.#requests.get(answer.tag);
+      this.#requests.delete(answer.tag);
+      if (this.#fetch?.tag === answer.tag) this.#fetched(answer.values, answer.failed, nowMs);
+      else partition?.complete(answer, nowMs);
+      if (partition?.state === PartitionState.FENCED) {
+        throw new DunlinError(`partition ${partition.number} has another owner now: this lane stops`);
+      }
+    }
+    return progress > 0;
+  }
+
+  #recover(nowMs: number): boolean {
+    if (this.#partitions.some((partition) => partition.state !== PartitionState.LOADED)) return false;
+    const positions = this.#partitions.map((partition) => ({ partition: partition.number, offset: partition.offset }));
+    this.#consumer = this.#options.log.consumer(this.#topic, positions);
+    for (const partition of this.#partitions) {
+      partition.state = PartitionState.OPEN;
+      partition.timeSeenAtMs = nowMs;
+    }
+    this.#state = LaneState.RUNNING;
+    this.#announceGeneration();
+    return true;
+  }
+
+  /** Inbox positions of this ownership are above all positions that an earlier one may have handed out. */
+  #announceGeneration(): void {
+    if (this.#topic !== Topic.USER) return;
+    for (const partition of this.#partitions) {
+      if (!this.#appendOwn(partition, Kind.GENERATION, partition.epoch)) {
+        throw new DunlinError('the log took no batch at the start of a lane');
+      }
+    }
+  }
+
+  // --- work -----------------------------------------------------------------------------------------------------------------
+
+  /** Goes on with what the last step wrote. True when nothing of it is left. */
+  #emit(): boolean {
+    const partition = this.#emitting;
+    if (partition === undefined) return true;
+    const done = partition.outbox.flush((destination, topic, number, batch) => this.#send(destination, topic, number, batch));
+    if (done) this.#emitting = undefined;
+    else this.counters.stalledTurns++;
+    return done;
+  }
+
+  #tag(topic: number): number {
+    return this.#options.incarnation * TOPICS + topic;
+  }
+
+  #send(destination: number, topic: number, number: number, batch: Uint8Array): boolean {
+    const { egress, producer } = this.#options;
+    const sent = destination === Destination.GATEWAY ? egress!.offer(number, batch) : producer.append(topic, number, batch, this.#tag(topic));
+    if (!sent) return false;
+    this.counters.emitted++;
+    if (destination === Destination.LOG) this.#appended[topic]!++;
+    return true;
+  }
+
+  #work(nowMs: number): boolean {
+    if (this.#fetch !== undefined || this.#state !== LaneState.RUNNING) return false;
+    const batch = this.#consumer!.poll();
+    if (batch === undefined) return this.#sendTicks(nowMs);
+    const partition = this.#byNumber.get(batch.header.partition);
+    if (partition === undefined || batch.header.offset !== partition.offset) {
+      throw new DunlinError(
+        `the log handed out offset ${batch.header.offset} of partition ${batch.header.partition}, expected ${partition?.offset}`,
+      );
+    }
+    if (!this.#prefetch(partition, batch)) this.#step(partition, batch, NOTHING, nowMs);
+    return true;
+  }
+
+  /** True if the step has to wait for values, or was done with values that were at hand. */
+  #prefetch(partition: Partition, batch: Batch): boolean {
+    const wanted = new Set<string>();
+    partition.stage.needs(batch, (key) => wanted.add(keyText(key)));
+    if (wanted.size === 0) return false;
+    const found = new Map<string, Uint8Array | undefined>();
+    const missing: string[] = [];
+    for (const key of wanted) {
+      const overlay = partition.overlay(key);
+      if (overlay.found) found.set(key, overlay.value);
+      else missing.push(key);
+    }
+    const tag = this.#tagFor(partition);
+    this.#fetch = { tag, partition, batch, found, missing };
+    this.counters.fetches++;
+    this.#options.store.read(tag, missing.map(keyBytes));
+    return true;
+  }
+
+  #fetched(values: readonly (Uint8Array | undefined)[] | undefined, failed: string | undefined, nowMs: number): void {
+    const { partition, batch, found, missing } = this.#fetch!;
+    if (failed !== undefined || values === undefined) {
+      this.#fetch = undefined;
+      this.#prefetch(partition, batch);
+      return;
+    }
+    missing.forEach((key, i) => found.set(key, values[i]));
+    this.#fetch = undefined;
+    this.#step(partition, batch, { get: (key) => found.get(keyText(key)) }, nowMs);
+  }
+
+  #step(partition: Partition, batch: Batch, fetched: Fetched, nowMs: number): void {
+    const { offset, time, byteLength, count } = batch.header;
+    partition.outbox.begin(offset, partition.epoch);
+    partition.stage.step(batch, partition.outbox, fetched);
+    partition.stepped(offset, time, byteLength, nowMs);
+    this.counters.batches++;
+    this.counters.entries += count;
+    this.counters.bytes += byteLength;
+    this.#emitting = partition;
+    this.#emit();
+  }
+
+  // --- time -----------------------------------------------------------------------------------------------------------------
+
+  /** When the partition's logged time, going on from where it stands, reaches what the stage waits for. */
+  #tickDueAtMs(partition: Partition): number {
+    const wake = partition.stage.wakeAtMs;
+    return wake === Infinity ? Infinity : partition.timeSeenAtMs + Math.max(0, wake - partition.timeMs);
+  }
+
+  #sendTicks(nowMs: number): boolean {
+    let sent = false;
+    for (const partition of this.#partitions) {
+      if (partition.tickPending || this.#tickDueAtMs(partition) > nowMs) continue;
+      partition.tickPending = this.#appendOwn(partition, Kind.TICK, 0);
+      if (partition.tickPending) this.counters.ticks++;
+      sent ||= partition.tickPending;
+    }
+    return sent;
+  }
+
+  /** Appends one frame of the lane's own to its partition. */
+  #appendOwn(partition: Partition, kind: number, extra: number): boolean {
+    const builder = this.#tick;
+    builder.begin(BatchKind.FRAMES, sourceId(SourceKind.LANE, partition.number), 0, partition.epoch);
+    const at = builder.open(FRAME_HEADER_BYTES);
+    writeFrame(builder.bytes, builder.view, at, makeFrame({ kind, extra }));
+    const sent = this.#options.producer.append(this.#topic, partition.number, builder.finish(), this.#tag(this.#topic));
+    if (sent) this.#appended[this.#topic]!++;
+    return sent;
+  }
+
+  // --- commit ---------------------------------------------------------------------------------------------------------------
+
+  #commit(nowMs: number): boolean {
+    const consumer = this.#consumer!;
+    const draining = this.#state === LaneState.DRAINING;
+    let progress = false;
+    let clean = this.#emitting === undefined && this.#fetch === undefined;
+    for (const partition of this.#partitions) {
+      // What the last step wrote must be on its way before its offset may be committed.
+      if (this.#emitting === undefined && (partition.wantsCommit(nowMs) || (draining && this.#mayCommit(partition)))) {
+        partition.beginCommit([...this.#appended], nowMs);
+        progress = true;
+      }
+      const commits = partition.commits;
+      partition.advance(this.#durable, consumer.durableEnd(partition.number), nowMs);
+      if (partition.commits !== commits) progress = true;
+      clean &&= !partition.isDirty && !partition.isCommitting;
+    }
+    this.#releaseCommitted(consumer);
+    if (draining && clean) {
+      this.#state = LaneState.DRAINED;
+      progress = true;
+    }
+    return progress;
+  }
+
+  #mayCommit(partition: Partition): boolean {
+    return partition.isDirty && !partition.isCommitting;
+  }
+
+  #releaseCommitted(consumer: LogConsumer): void {
+    let commits = 0;
+    for (const partition of this.#partitions) commits += partition.commits;
+    if (commits === this.counters.commits) return;
+    this.counters.commits = commits;
+    for (const partition of this.#partitions) consumer.release(partition.number, partition.meta.offset);
+  }
+}

@@ -1,0 +1,411 @@
+/**
+ * One owned partition: its stage, how it came to be (take-over, load, fold) and how it is committed. Everything that waits
+ * for the store is a state here, so the lane never waits.
+ *
+ * Life: reading → taking → loading base → loading deltas → open; then commits, one at a time: exported → waiting for the
+ * outputs it covers → submitting → done. A commit whose outcome is unknown is settled by reading the meta record.
+ */
+import { fenceKey, metaKey } from '../core/keys.js';
+import { COMMIT_BYTES, COMMIT_INTERVAL_MS, RECOVERY_BYTES_MAX } from '../core/limits.js';
+import type { CommitOutcome, KeyRange, Put, Store, StoreCompletion, StoreTransaction } from '../core/ports.js';
+import type { Stage } from '../core/stage.js';
+import {
+  basePiece,
+  baseRange,
+  commitTransactions,
+  decodeEpoch,
+  decodeMeta,
+  deltaRange,
+  EMPTY_META,
+  keyAfter,
+  type Meta,
+  takeOver,
+} from './checkpoint.js';
+import type { Outbox } from './outbox.js';
+
+export const PartitionState = {
+  READING: 'reading',
+  TAKING: 'taking',
+  LOADING: 'loading',
+  LOADED: 'loaded',
+  OPEN: 'open',
+  FENCED: 'fenced',
+} as const;
+export type PartitionState = (typeof PartitionState)[keyof typeof PartitionState];
+
+/** Bytes asked for with one range read while loading. */
+const LOAD_BYTES = 4 * 1024 * 1024;
+/** A new base is begun when deltas outgrow the base and this. */
+const BASE_DELTA_BYTES_MIN = 16 * 1024 * 1024;
+/** Bytes of one piece of a new base. */
+const BASE_PIECE_BYTES = 1024 * 1024;
+/** A refused commit (disk full) is tried again after this. */
+const REFUSED_RETRY_MS = 500;
+
+/** What a commit waits for: how many outputs of each topic must be durable. */
+export type Outputs = readonly number[];
+
+interface Commit {
+  readonly meta: Meta;
+  readonly outputs: Outputs;
+  readonly transactions: readonly StoreTransaction[];
+  /** Overlay until it is committed. */
+  readonly cold: ReadonlyMap<string, Uint8Array | undefined>;
+  next: number;
+  waiting: boolean;
+  retryAtMs: number;
+}
+
+interface BaseExport {
+  readonly number: number;
+  /** Deltas after this commit still count when the base takes over. */
+  readonly sinceCommit: number;
+  cursor: number;
+  chunks: number;
+  bytes: number;
+  waiting: boolean;
+  retry: StoreTransaction | undefined;
+}
+
+export interface PartitionContext {
+  readonly store: Store;
+  /** A tag that no other request of this lane uses. */
+  newTag(partition: Partition): number;
+}
+
+export class Partition {
+  readonly stage: Stage;
+  readonly number: number;
+  readonly outbox: Outbox;
+  state: PartitionState = PartitionState.READING;
+  epoch = 0;
+  /** Offset of the next batch to step over. */
+  offset = 0;
+  timeMs = 0;
+  /** Monotonic time at which `timeMs` was seen. */
+  timeSeenAtMs = 0;
+  tickPending = false;
+  commits = 0;
+  /** Sentence of the last refused commit; empty when the last one went through. */
+  refusedReason = '';
+
+  readonly #stageId: number;
+  readonly #context: PartitionContext;
+  #meta: Meta = EMPTY_META;
+  #fenceValue: Uint8Array | undefined;
+  #loading: KeyRange[] = [];
+  #commit: Commit | undefined;
+  #base: BaseExport | undefined;
+  #baseReady: BaseExport | undefined;
+  #bytesSinceCommit = 0;
+  #dirtySinceMs = 0;
+  #steps = 0;
+
+  constructor(stageId: number, number: number, stage: Stage, outbox: Outbox, context: PartitionContext) {
+    this.#stageId = stageId;
+    this.number = number;
+    this.stage = stage;
+    this.outbox = outbox;
+    this.#context = context;
+    this.#readFence();
+  }
+
+  get meta(): Meta {
+    return this.#meta;
+  }
+
+  get isDirty(): boolean {
+    return this.#steps > 0;
+  }
+
+  get isCommitting(): boolean {
+    return this.#commit !== undefined;
+  }
+
+  /** Bytes that wait for a commit. */
+  get uncommittedBytes(): number {
+    return this.stage.dirtyBytes + this.outbox.coldBytes;
+  }
+
+  // --- coming to be ----------------------------------------------------------------------------------------------------
+
+  #readFence(): void {
+    this.state = PartitionState.READING;
+    const keys = [fenceKey(this.#stageId, this.number), metaKey(this.#stageId, this.number)];
+    this.#context.store.read(this.#context.newTag(this), keys);
+  }
+
+  #take(): void {
+    this.state = PartitionState.TAKING;
+    const transaction = takeOver(this.#stageId, this.number, this.#fenceValue);
+    this.#context.store.commit(this.#context.newTag(this), transaction);
+  }
+
+  #load(): void {
+    this.state = PartitionState.LOADING;
+    const at = { stage: this.#stageId, partition: this.number };
+    const { base, firstDelta, commit } = this.#meta;
+    if (base > 0) this.#loading.push(baseRange(at, base));
+    if (commit >= firstDelta) this.#loading.push(deltaRange(at, firstDelta, commit));
+    this.#loadNext();
+  }
+
+  #loadNext(): void {
+    const range = this.#loading[0];
+    if (range !== undefined) {
+      this.#context.store.readRange(this.#context.newTag(this), range, LOAD_BYTES);
+      return;
+    }
+    this.stage.importDone();
+    this.offset = this.#meta.offset;
+    this.timeMs = this.#meta.timeMs;
+    this.state = PartitionState.LOADED;
+  }
+
+  #loaded(pairs: readonly Put[], more: boolean): void {
+    for (const pair of pairs) this.stage.importChunk(pair.value);
+    const range = this.#loading.shift()!;
+    const last = pairs.at(-1);
+    if (more && last !== undefined) this.#loading.unshift({ begin: keyAfter(last.key), end: range.end });
+    this.#loadNext();
+  }
+
+  /** An answer of the store to a request of this partition. Throws if the stored state cannot be read. */
+  complete(completion: StoreCompletion, nowMs: number): void {
+    if (completion.failed !== undefined) {
+      this.#again();
+      return;
+    }
+    switch (this.state) {
+      case PartitionState.READING: {
+        const [fence, meta] = completion.values ?? [];
+        this.#fenceValue = fence;
+        this.#meta = meta === undefined ? EMPTY_META : decodeMeta(meta);
+        this.#take();
+        return;
+      }
+      case PartitionState.TAKING:
+        this.#taken(completion.commit?.outcome ?? 'unknown');
+        return;
+      case PartitionState.LOADING:
+        this.#loaded(completion.range?.pairs ?? [], completion.range?.more ?? false);
+        return;
+      default:
+        this.#answered(completion, nowMs);
+    }
+  }
+
+  /** A read failed: ask again, from where it stands. */
+  #again(): void {
+    if (this.state === PartitionState.READING) this.#readFence();
+    else if (this.state === PartitionState.LOADING) this.#loadNext();
+    else if (this.#commit !== undefined) this.#settle();
+  }
+
+  #taken(outcome: CommitOutcome): void {
+    if (outcome === 'committed') {
+      this.epoch = decodeEpoch(this.#fenceValue) + 1;
+      this.#load();
+      return;
+    }
+    // Conflict: somebody else took over meanwhile. Unknown: if it did commit, the next one takes over from this very epoch.
+    this.#readFence();
+  }
+
+  // --- committing --------------------------------------------------------------------------------------------------------
+
+  /** A batch was stepped over. */
+  stepped(offset: number, timeMs: number, bytes: number, nowMs: number): void {
+    this.offset = offset + 1;
+    this.timeMs = timeMs;
+    this.timeSeenAtMs = nowMs;
+    this.tickPending = false;
+    if (this.#steps === 0) this.#dirtySinceMs = nowMs;
+    this.#steps++;
+    this.#bytesSinceCommit += bytes;
+  }
+
+  wantsCommit(nowMs: number): boolean {
+    if (this.#steps === 0 || this.#commit !== undefined) return false;
+    return (
+      this.uncommittedBytes >= COMMIT_BYTES ||
+      this.#bytesSinceCommit >= RECOVERY_BYTES_MAX ||
+      nowMs - this.#dirtySinceMs >= COMMIT_INTERVAL_MS
+    );
+  }
+
+  /** When `wantsCommit` becomes true by time alone; Infinity if there is nothing to commit. */
+  get commitDueAtMs(): number {
+    if (this.#commit !== undefined) return this.#commit.waiting ? Infinity : this.#commit.retryAtMs;
+    return this.#steps === 0 ? Infinity : this.#dirtySinceMs + COMMIT_INTERVAL_MS;
+  }
+
+  /** Exports what changed; the commit is submitted by `advance` when `outputs` are durable. */
+  beginCommit(outputs: Outputs, nowMs: number): void {
+    const chunks: Uint8Array[] = [];
+    let bytes = 0;
+    this.stage.exportDirty((chunk) => {
+      chunks.push(chunk.slice());
+      bytes += chunk.length;
+    });
+    const cold = this.outbox.takeCold();
+    const superseded: KeyRange[] = [];
+    const meta = this.#nextMeta(bytes, superseded);
+    const owner = { stage: this.#stageId, partition: this.number, epoch: this.epoch };
+    const transactions = commitTransactions(owner, { meta, chunks, cold, superseded });
+    this.#commit = { meta, outputs, transactions, cold, next: 0, waiting: false, retryAtMs: nowMs };
+    this.#steps = 0;
+    this.#bytesSinceCommit = 0;
+  }
+
+  #nextMeta(deltaBytes: number, superseded: KeyRange[]): Meta {
+    const old = this.#meta;
+    const ready = this.#baseReady;
+    const next = { ...old, offset: this.offset, commit: old.commit + 1, timeMs: this.timeMs };
+    if (ready === undefined) return { ...next, deltaBytes: old.deltaBytes + deltaBytes };
+    const owner = { stage: this.#stageId, partition: this.number };
+    if (old.base > 0) superseded.push(baseRange(owner, old.base));
+    if (ready.sinceCommit >= old.firstDelta) superseded.push(deltaRange(owner, old.firstDelta, ready.sinceCommit));
+    // Deltas since the base was begun still count; their size is not tracked one by one, so they count as one share.
+    return { ...next, base: ready.number, baseBytes: ready.bytes, firstDelta: ready.sinceCommit + 1, deltaBytes };
+  }
+
+  /** Submits what may be submitted. `durable`: outputs of each topic that are durable; `sourceEnd`: of the source. */
+  advance(durable: Outputs, sourceEnd: number, nowMs: number): void {
+    this.#advanceBase();
+    const commit = this.#commit;
+    if (commit === undefined || commit.waiting || nowMs < commit.retryAtMs) return;
+    if (sourceEnd < commit.meta.offset) return;
+    if (commit.outputs.some((count, topic) => durable[topic]! < count)) return;
+    commit.waiting = true;
+    this.#context.store.commit(this.#context.newTag(this), commit.transactions[commit.next]!);
+  }
+
+  #answered(completion: StoreCompletion, nowMs: number): void {
+    const base = this.#base;
+    if (base?.waiting === true && this.#baseTag === completion.tag) {
+      base.waiting = false;
+      if (completion.commit?.outcome === 'committed') base.retry = undefined;
+      else if (completion.commit?.outcome === 'conflict') this.state = PartitionState.FENCED;
+      return;
+    }
+    const commit = this.#commit;
+    if (commit === undefined) return;
+    if (completion.values !== undefined) {
+      this.#settled(commit, completion.values[0], completion.values[1]);
+      return;
+    }
+    switch (completion.commit?.outcome) {
+      case 'committed':
+        this.#committedPart(commit);
+        return;
+      case 'conflict':
+        this.state = PartitionState.FENCED;
+        return;
+      case 'unknown':
+        this.#settle();
+        return;
+      case 'refused':
+        this.refusedReason = completion.commit.reason ?? 'refused';
+        commit.waiting = false;
+        commit.retryAtMs = nowMs + REFUSED_RETRY_MS;
+        return;
+      default:
+        commit.waiting = false;
+    }
+  }
+
+  #committedPart(commit: Commit): void {
+    commit.waiting = false;
+    this.refusedReason = '';
+    commit.next++;
+    if (commit.next < commit.transactions.length) return;
+    if (commit.meta.base !== this.#meta.base) this.#baseReady = undefined;
+    this.#meta = commit.meta;
+    this.#commit = undefined;
+    this.commits++;
+  }
+
+  /** The outcome is unknown: the fence and the meta record tell it. */
+  #settle(): void {
+    const keys = [metaKey(this.#stageId, this.number), fenceKey(this.#stageId, this.number)];
+    this.#context.store.read(this.#context.newTag(this), keys);
+  }
+
+  #settled(commit: Commit, meta: Uint8Array | undefined, fence: Uint8Array | undefined): void {
+    if (decodeEpoch(fence) !== this.epoch) {
+      this.state = PartitionState.FENCED;
+      return;
+    }
+    const last = commit.next === commit.transactions.length - 1;
+    const stored = meta === undefined ? 0 : decodeMeta(meta).commit;
+    if (last && stored === commit.meta.commit) this.#committedPart(commit);
+    else commit.waiting = false; // Submitted again: doing it twice changes nothing.
+  }
+
+  // --- a new base ----------------------------------------------------------------------------------------------------------
+
+  #baseTag = -1;
+
+  #advanceBase(): void {
+    const base = this.#base;
+    if (base === undefined) {
+      const { deltaBytes, baseBytes, commit } = this.#meta;
+      if (this.#baseReady !== undefined || deltaBytes < Math.max(BASE_DELTA_BYTES_MIN, baseBytes)) return;
+      this.#base = {
+        number: this.#meta.base + 1,
+        // A commit in flight has what changed before now: it counts with the deltas before the base only once it is done.
+        sinceCommit: commit,
+        cursor: 0,
+        chunks: 0,
+        bytes: 0,
+        waiting: false,
+        retry: undefined,
+      };
+      return;
+    }
+    if (base.waiting) return;
+    if (base.retry === undefined) {
+      if (base.cursor < 0) {
+        this.#base = undefined;
+        this.#baseReady = base;
+        return;
+      }
+      this.#exportPiece(base);
+    }
+    base.waiting = true;
+    this.#baseTag = this.#context.newTag(this);
+    this.#context.store.commit(this.#baseTag, base.retry!);
+  }
+
+  #exportPiece(base: BaseExport): void {
+    const chunks: Uint8Array[] = [];
+    base.cursor = this.stage.exportAll(base.cursor, BASE_PIECE_BYTES, (chunk) => {
+      chunks.push(chunk.slice());
+      base.bytes += chunk.length;
+    });
+    const owner = { stage: this.#stageId, partition: this.number, epoch: this.epoch };
+    base.retry = basePiece(owner, base.number, base.chunks, chunks);
+    base.chunks += chunks.length;
+  }
+
+  get isRebasing(): boolean {
+    return this.#base !== undefined;
+  }
+
+  // --- cold data -----------------------------------------------------------------------------------------------------------
+
+  /** A cold value that is not in the store yet: [found, value]. */
+  overlay(key: string): { found: boolean; value: Uint8Array | undefined } {
+    if (this.outbox.cold.has(key)) return { found: true, value: this.outbox.cold.get(key) };
+    const commit = this.#commit;
+    if (commit?.cold.has(key) === true) return { found: true, value: commit.cold.get(key) };
+    return { found: false, value: undefined };
+  }
+
+  /** For tests and reports. */
+  describe(): string {
+    return `partition ${this.number} ${this.state} epoch ${this.epoch} offset ${this.offset} commit ${this.#meta.commit}`;
+  }
+}
+
