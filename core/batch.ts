@@ -18,7 +18,7 @@
  *     40  u64    offset       stamped by the log: 0, 1, 2 … in the partition
  *     48  u64    time         stamped by the log: milliseconds since 1970, never falling in a partition
  *     56  u32    index        number of this batch among those of one sourceSeq for one partition
- *     60  u32    reserved     0
+ *     60  u32    mark         stamped by the embedded log: bytes of its segment known to be on disk (engines/log-disk/layout.ts)
  *     64         entries
  * ```
  *
@@ -53,6 +53,7 @@ export const BatchAt = {
   OFFSET: 40,
   TIME: 48,
   INDEX: 56,
+  MARK: 60,
   ENTRIES: BATCH_HEADER_BYTES,
 } as const;
 

@@ -70,7 +70,7 @@ export const Kind = {
 export type KindName = keyof typeof Kind;
 
 export const Flag = {
-  /** MESSAGE: the payload is a device table (core/table-payload.ts). */
+  /** MESSAGE: the payload is a device table (core/device-table.ts). */
   DEVICE_TABLE: 1,
   /** MESSAGE to a device: the payload is left out: an own message, or a device without a part in the table. */
   ENVELOPE: 2,
@@ -217,7 +217,13 @@ export function scanFrame(bytes: Uint8Array, view: DataView, offset: number, end
 }
 
 /** Writes the header of a canonical frame with a payload of `payloadBytes`; the payload itself is the caller's. */
-export function writeHeader(bytes: Uint8Array, view: DataView, offset: number, frame: Frame, payloadBytes: number): void {
+export function writeHeader(
+  bytes: Uint8Array,
+  view: DataView,
+  offset: number,
+  frame: Frame,
+  payloadBytes: number,
+): void {
   bytes[offset] = 0x9b;
   bytes[offset + 1] = 0xcc;
   bytes[offset + 2] = frame.kind;

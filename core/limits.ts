@@ -55,7 +55,11 @@ export const RING_BYTES = 16 * MIB;
 export const DISK_RESERVE_BYTES = 256 * MIB;
 
 // --- store: FoundationDB's limits hold on every engine ------------------------------------------------------------------
-export const STORE_KEY_BYTES_MAX = 10_000;
+/**
+ * Highest length of a key; the lowest is 1. FoundationDB allows 10,000 bytes, LMDB with pages of 4 KiB 1,978: this is what
+ * every engine keeps, with room for the first key behind the longest one, which a range may end with. Keys here are short.
+ */
+export const STORE_KEY_BYTES_MAX = 1_900;
 export const STORE_VALUE_BYTES_MAX = 100_000;
 export const STORE_TRANSACTION_BYTES_MAX = 10_000_000;
 export const STORE_TRANSACTION_AGE_MS_MAX = 5_000;
@@ -103,6 +107,14 @@ export const PRESENCE_UPDATES_PER_WINDOW = 20;
 export const SPILL_AGE_MS = 5_000;
 /** A user's unacknowledged entries beyond this are written behind at once. */
 export const SPILL_BYTES = 64 * KIB;
+/** Cold inbox written in one step; the rest waits for the next, so that a commit stays within a transaction. */
+export const SPILL_STEP_BYTES = 2 * MIB;
+/** So many chunks of cold inbox in a row, each less than half full, are rewritten as one. */
+export const CHUNKS_PER_MERGE = 8;
+/** Chunks of cold inbox that one ack covers in one step; the rest follows in a step of its own. */
+export const CHUNKS_PER_ACK_MAX = 16;
+/** Entries at the end of an inbox among which an older receipt is looked for, to be replaced by a newer one. */
+export const INBOX_COMPACT_ENTRIES = 64;
 /** Bytes of inbox sent to a connection that catches up before it must ask for more. */
 export const CATCH_UP_BYTES = 256 * KIB;
 /** Highest number of inbox entries sent to a connection that catches up before it must ask for more. */
@@ -154,6 +166,20 @@ export const ACK_ENTRIES = 64;
 export const CLIENT_WINDOW = 256;
 /** Sends that a client's outbox holds; one more is refused to the application. */
 export const CLIENT_OUTBOX_MAX = 10_000;
+/** Pause before a client sends again what was rejected for now: doubles with every further rejection, half of it jitter. */
+export const CLIENT_RETRY_BASE_MS = 100;
+export const CLIENT_RETRY_MAX_MS = 10_000;
+/** A client that hears of no outcome in a conversation for this long sends again; counters make that harmless. */
+export const CLIENT_OUTCOME_TIMEOUT_MS = 10_000;
+/** A client gives up an attempt to connect after this time. */
+export const CLIENT_CONNECT_TIMEOUT_MS = 15_000;
+/** A client paces itself below the gateway's token bucket, so that it is never refused for its speed. */
+export const CLIENT_FRAMES_PER_SECOND = 900;
+export const CLIENT_FRAMES_BURST = 1_800;
+export const CLIENT_BYTES_PER_SECOND = 1.8 * MIB;
+export const CLIENT_BYTES_BURST = 3.5 * MIB;
+/** A sequence that is missing on so many connections in a row is reported as lost, and the client goes on behind it. */
+export const CLIENT_HOLE_ATTEMPTS = 3;
 
 function check(condition: boolean, rule: string): void {
   if (!condition) throw new Error(`limits contradict each other: ${rule}`);
@@ -164,7 +190,10 @@ check(DEVICE_NUMBER_MAX < DEVICE_KEY_FACTOR, 'a device number stays below its fa
 check(DEVICES_PER_USER_MAX <= DEVICE_NUMBER_MAX, 'devices have numbers');
 check(FRAME_BYTES_MAX <= MESSAGE_BYTES_MAX, 'the largest frame fits into a WebSocket message');
 check(BATCH_TARGET_BYTES + FRAME_BYTES_MAX + BATCH_HEADER_BYTES <= BATCH_BYTES_MAX, 'a frame always fits into a batch');
-check(FRAME_BYTES_MAX + GROUP_MEMBERS_MAX * 8 + 8 < BATCH_BYTES_MAX, 'a frame with all its recipients fits into a batch');
+check(
+  FRAME_BYTES_MAX + GROUP_MEMBERS_MAX * 8 + 8 < BATCH_BYTES_MAX,
+  'a frame with all its recipients fits into a batch',
+);
 check(GROUP_MEMBERS_MAX * 9 + 5 <= PAYLOAD_BYTES_MAX, 'a member list fits into a payload');
 check(GROUP_MEMBERS_MAX * 48 + 5 <= PAYLOAD_BYTES_MAX, 'a group description fits into a payload');
 check(RING_BYTES >= 2 * BATCH_BYTES_MAX, 'a ring holds two of the largest batches');
@@ -176,4 +205,10 @@ check(SESSION_GRACE_MS <= IDLE_TIMEOUT_MS, 'a session does not outlive its conne
 check(IDLE_TIMEOUT_MS > 2 * HEARTBEAT_MS, 'one lost heartbeat does not end a connection');
 check(MESSAGE_TTL_S_MAX <= SEQUENCE_MAX, 'a time to live fits into 32 bits');
 check(SOCKET_BUFFER_BYTES_LOW < SOCKET_BUFFER_BYTES_MAX, 'catch-up has a hysteresis');
+check(CLIENT_FRAMES_PER_SECOND < CONNECTION_FRAMES_PER_SECOND, 'a client stays below its rate of frames');
+check(CLIENT_FRAMES_BURST < CONNECTION_FRAMES_BURST, 'a client stays below its burst of frames');
+check(CLIENT_BYTES_PER_SECOND < CONNECTION_BYTES_PER_SECOND, 'a client stays below its rate of bytes');
+check(CLIENT_BYTES_BURST < CONNECTION_BYTES_BURST, 'a client stays below its burst of bytes');
+check(MESSAGE_BYTES_MAX <= CLIENT_BYTES_BURST, 'the largest WebSocket message can be paced');
+check(CLIENT_WINDOW <= FRAMES_PER_MESSAGE_MAX, 'a window fits into a WebSocket message');
 check(CATCH_UP_BYTES <= MESSAGE_BYTES_MAX, 'a piece of catch-up fits into a WebSocket message');

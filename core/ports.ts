@@ -51,6 +51,8 @@ export interface LogConsumer {
   durableEnd(partition: number): number;
   /** One above the highest offset that could be polled now. */
   readableEnd(partition: number): number;
+  /** About how many bytes of log lie between what was polled and what could be polled now. */
+  lagBytes(): number;
   /** Nothing below `offset` will be read again after a restart: the log may delete it when retention allows. */
   release(partition: number, offset: number): void;
   close(): void;

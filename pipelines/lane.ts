@@ -156,6 +156,11 @@ export class Lane {
     if (this.#state === LaneState.RUNNING) this.#state = LaneState.DRAINING;
   }
 
+  /** Bytes of log that this lane has not read yet. */
+  lagBytes(): number {
+    return this.#consumer?.lagBytes() ?? 0;
+  }
+
   close(): void {
     this.#consumer?.close();
   }

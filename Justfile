@@ -1,0 +1,33 @@
+# Everyday recipes. `npx just` lists them.
+
+default:
+    @npx just --list
+
+# Install, compile and serve on this machine.
+start *args:
+    node scripts/start.mjs {{args}}
+
+# Compile.
+build:
+    node scripts/build.mjs
+
+# Format, lint and all tests; `just test core` runs only the files whose path has "core".
+test *patterns:
+    node scripts/test.mjs {{patterns}}
+
+# Bring all files into the one format, and lint.
+format:
+    npx biome check --write .
+    npx oxlint --deny-warnings
+
+# Everything that CI runs, as CI runs it.
+ci:
+    bash .ci/run
+
+# Put load on a running backbone, e.g. `just load --rate 20000 --duration 60s`.
+load *args:
+    npx dunlin load {{args}}
+
+# One benchmark by name: log, conversation-stage, user-stage, checks, idle-session, start.
+bench name *args:
+    node --enable-source-maps dist/benchmarks/{{name}}.js {{args}}

@@ -1,0 +1,9 @@
+/** The main file of a generator process: commands come and reports go over the channel to the parent. */
+import { Generator } from './generator.js';
+import type { Command } from './messages.js';
+
+const generator = new Generator((report) => process.send?.(report));
+process.on('message', (command) => generator.handle(command as Command));
+// A Ctrl-C on the terminal reaches every process of the group; the coordinator decides what it means.
+process.on('SIGINT', () => {});
+process.on('disconnect', () => process.exit(0));

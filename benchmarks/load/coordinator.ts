@@ -1,0 +1,664 @@
+/**
+ * The run as a whole: starts the generators, leads them through connecting, founding groups, sending and draining, adds up
+ * what they report, and comes to a verdict.
+ */
+import { connect as connectTcp } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { judge, type Verdict } from '../../core/checks/judge.js';
+import type { Summary } from '../../core/checks/summary.js';
+import { type Fault, Guarantees, Violations } from '../../core/checks/violation.js';
+import { DunlinError, errorOfCode } from '../../core/errors.js';
+import { monotonicMs } from './clock.js';
+import { RateSearch } from './find-max.js';
+import { populate } from './generator.js';
+import { Histogram, summarise } from './histogram.js';
+import type { Interval } from './live.js';
+import {
+  addCounters,
+  type Command,
+  type Counters,
+  emptyCounters,
+  type GeneratorPort,
+  type Report,
+  type RunPlan,
+  type Stats,
+} from './messages.js';
+import type { Population } from './population.js';
+import {
+  describeMachine,
+  emptySeries,
+  type FindMaxStep,
+  type LoadResult,
+  type ShownViolation,
+  verdictLine,
+} from './result.js';
+import { parseTarget } from './socket.js';
+import { formatCount, formatMs, formatShare } from './units.js';
+
+const POLL_MS = 1_000;
+/** While something is waited for. */
+const WAIT_POLL_MS = 200;
+/** All devices must be connected, and all groups created, within this and a share for each of them. */
+const CONNECT_MS = 30_000;
+const FOUND_MS = 60_000;
+/** Between the command to start and the first arrival, so that every process has heard it. */
+const HEAD_START_MS = 200;
+/** A step of the search is measured after it has run for this long. */
+const WARM_UP_MS = 2_000;
+/** Above these the generator is the bottleneck, not the server. */
+const GENERATOR_CPU_MAX = 0.85;
+const GENERATOR_LAG_MS_MAX = 50;
+/** Share of the seconds in which that must be so before the run as a whole is called limited by the generator. */
+const BOTTLENECK_SHARE = 0.05;
+/** The server keeps up if it acknowledges at least this share of what is sent. */
+const KEEPS_UP_SHARE = 0.95;
+/** Bars of the latency chart to a factor of ten. */
+const BARS_PER_DECADE = 12;
+
+export interface RunOptions {
+  readonly plan: RunPlan;
+  readonly findMax: { readonly p99Ms: number; readonly stepMs: number } | null;
+  readonly makePort: () => GeneratorPort;
+  /** Once a second, and more often while something is waited for. */
+  readonly onInterval?: (interval: Interval) => void;
+  /** A line for the reader. */
+  readonly say?: (line: string) => void;
+  readonly onViolation?: (violation: ShownViolation) => void;
+}
+
+interface Totals {
+  counters: Counters;
+  rejected: Map<number, number>;
+  violations: Violations;
+  interval: Histogram;
+  connections: number;
+  wanted: number;
+  unfounded: number;
+  inFlight: number;
+  waiting: number;
+  readsWaiting: number;
+  exhausted: boolean;
+  lagMs: number;
+  cpu: number;
+}
+
+function addUp(all: readonly Stats[]): Totals {
+  const totals: Totals = {
+    counters: emptyCounters(),
+    rejected: new Map(),
+    violations: new Violations(),
+    interval: new Histogram(),
+    connections: 0,
+    wanted: 0,
+    unfounded: 0,
+    inFlight: 0,
+    waiting: 0,
+    readsWaiting: 0,
+    exhausted: true,
+    lagMs: 0,
+    cpu: 0,
+  };
+  for (const stats of all) {
+    addCounters(totals.counters, stats.counters);
+    addMap(totals.rejected, stats.rejected);
+    totals.violations.absorb([], stats.tally);
+    totals.interval.addState(stats.interval);
+    totals.connections += stats.connections;
+    totals.wanted += stats.wanted;
+    totals.unfounded += stats.unfounded;
+    totals.inFlight += stats.inFlight;
+    totals.waiting += stats.waiting;
+    totals.readsWaiting += stats.readsWaiting;
+    totals.exhausted &&= stats.exhausted;
+    totals.lagMs = Math.max(totals.lagMs, stats.lagMs);
+    totals.cpu = Math.max(totals.cpu, stats.cpu);
+  }
+  return totals;
+}
+
+function addMap<K>(to: Map<K, number>, from: ReadonlyMap<K, number>): void {
+  for (const [key, count] of from) to.set(key, (to.get(key) ?? 0) + count);
+}
+
+function backlogOf(totals: Totals): number {
+  return Math.max(0, totals.counters.expected - totals.counters.seen);
+}
+
+/** Fails with a sentence if nothing listens at the address. */
+async function probe(url: string): Promise<void> {
+  const target = parseTarget(url);
+  if (target === undefined)
+    throw new DunlinError(`--url '${url}' is not a WebSocket address such as ws://127.0.0.1:8480/socket.`);
+  await new Promise<void>((resolve, reject) => {
+    const socket = connectTcp({ host: target.host, port: target.port, timeout: 5_000 });
+    const fail = (why: string): void => {
+      socket.destroy();
+      reject(new DunlinError(`cannot connect to ${url}: ${why}. Is the server up? Start it with: dunlin up`));
+    };
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve();
+    });
+    socket.once('timeout', () => fail('no answer within 5 s'));
+    socket.once('error', (error) => fail(error.message));
+  });
+}
+
+export class LoadRun {
+  readonly #options: RunOptions;
+  readonly #plan: RunPlan;
+  readonly #ports: GeneratorPort[] = [];
+  #population!: Population;
+  #ready = 0;
+  #pollId = 0;
+  #stats: Stats[] = [];
+  /** Ends the pause that is being made. */
+  #endPause: () => void = () => {};
+  #failure: Error | undefined;
+  #wake: (() => void)[] = [];
+  readonly #summaries = new Map<number, Summary>();
+  readonly #latencies = {
+    all: new Histogram(),
+    steady: new Histogram(),
+    resumed: new Histogram(),
+    ack: new Histogram(),
+  };
+  readonly #outages: number[] = [];
+  #finished = 0;
+  #stopRequested = false;
+  #phase = 'connecting';
+  #durationMs: number | undefined;
+  #startMs = 0;
+  #sentUntilMs = 0;
+  #lastPollMs = 0;
+  #last: Totals = addUp([]);
+  #first: ShownViolation | undefined;
+  readonly #series = emptySeries();
+  readonly #started = new Date();
+  #busySeconds = 0;
+  #seconds = 0;
+  #cpuMax = 0;
+  #lagMaxMs = 0;
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+    this.#plan = options.plan;
+  }
+
+  /** Ends sending; the run drains and comes to its verdict. */
+  stop(): void {
+    this.#stopRequested = true;
+    this.#endPause();
+  }
+
+  /** Rejects with a DunlinError if there is no server, or the plan cannot be carried out. */
+  async run(): Promise<LoadResult> {
+    try {
+      return await this.#run();
+    } finally {
+      await Promise.all(this.#ports.map((port) => port.close()));
+    }
+  }
+
+  async #run(): Promise<LoadResult> {
+    await probe(this.#plan.url);
+    this.#population = (await populate(this.#plan)).population;
+    await this.#startGenerators();
+    await this.#connect();
+    await this.#foundGroups();
+    const steps = await this.#send();
+    const drainFromMs = monotonicMs();
+    const verdict = await this.#drain();
+    const drainMs = monotonicMs() - drainFromMs;
+    await this.#finish();
+    return this.#result(verdict, steps, drainMs);
+  }
+
+  // --- talking to the generators -----------------------------------------------------------------------------------------------
+
+  #tellAll(command: Command): void {
+    for (const port of this.#ports) port.send(command);
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#wake = [];
+    for (const resolve of wake) resolve();
+  }
+
+  /** Waits until `condition` holds; throws what a generator failed with. */
+  async #until(condition: () => boolean): Promise<void> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure;
+      if (condition()) return;
+      await new Promise<void>((resolve) => this.#wake.push(resolve));
+    }
+  }
+
+  #report(report: Report): void {
+    switch (report.type) {
+      case 'ready':
+        this.#ready++;
+        break;
+      case 'stats':
+        if (report.id === this.#pollId) this.#stats.push(report);
+        break;
+      case 'violation':
+        this.#violation(report.violation);
+        break;
+      case 'cuts':
+        for (let i = 0; i < this.#ports.length; i++) {
+          if (i !== report.process) this.#ports[i]!.send({ type: 'cuts', cuts: report.cuts });
+        }
+        break;
+      case 'summary':
+        this.#summaries.set(report.process, report.summary);
+        break;
+      case 'latencies':
+        this.#latencies.all.addState(report.latencies.all);
+        this.#latencies.steady.addState(report.latencies.steady);
+        this.#latencies.resumed.addState(report.latencies.resumed);
+        this.#latencies.ack.addState(report.latencies.ack);
+        this.#outages.push(...report.outages);
+        this.#finished++;
+        break;
+      default:
+        this.#failure ??= report.usage ? new DunlinError(report.sentence) : new Error(report.sentence);
+        this.#endPause();
+    }
+    this.#notify();
+  }
+
+  #violation(violation: ShownViolation): void {
+    if (this.#first !== undefined) return;
+    this.#first = violation;
+    this.#options.onViolation?.(violation);
+  }
+
+  async #startGenerators(): Promise<void> {
+    for (let i = 0; i < this.#plan.processes; i++) {
+      const port = this.#options.makePort();
+      port.onReport((report) => this.#report(report));
+      this.#ports.push(port);
+    }
+    this.#lastPollMs = monotonicMs();
+    this.#ports.forEach((port, process) => port.send({ type: 'setup', plan: this.#plan, process }));
+    await this.#until(() => this.#ready === this.#ports.length);
+  }
+
+  /** Asks all generators how they stand. */
+  async #poll(): Promise<Totals> {
+    this.#pollId++;
+    this.#stats = [];
+    this.#tellAll({ type: 'poll', id: this.#pollId });
+    await this.#until(() => this.#stats.length === this.#ports.length);
+    return addUp(this.#stats);
+  }
+
+  /** Polls, shows, and keeps the interval in the series while the run is on. */
+  async #observe(): Promise<Totals> {
+    const totals = await this.#poll();
+    const nowMs = monotonicMs();
+    const seconds = Math.max(0.001, (nowMs - this.#lastPollMs) / 1_000);
+    const rate = (name: 'sent' | 'acked' | 'delivered'): number =>
+      (totals.counters[name] - this.#last.counters[name]) / seconds;
+    const interval: Interval = {
+      phase: this.#phase,
+      elapsedMs: this.#startMs === 0 ? 0 : Math.max(0, nowMs - this.#startMs),
+      durationMs: this.#durationMs,
+      sent: totals.counters.sent,
+      acked: totals.counters.acked,
+      delivered: totals.counters.delivered,
+      sentPerSecond: rate('sent'),
+      ackedPerSecond: rate('acked'),
+      deliveredPerSecond: rate('delivered'),
+      p50Ms: totals.interval.quantileMs(0.5),
+      p95Ms: totals.interval.quantileMs(0.95),
+      p99Ms: totals.interval.quantileMs(0.99),
+      backlog: backlogOf(totals),
+      connections: totals.connections,
+      connectionsWanted: totals.wanted,
+      reconnects: totals.counters.plannedCuts + totals.counters.unplannedCuts,
+      violations: totals.violations.total,
+      generatorCpu: totals.cpu,
+      generatorLagMs: totals.lagMs,
+    };
+    this.#lastPollMs = nowMs;
+    this.#last = totals;
+    if (this.#startMs > 0 && nowMs > this.#startMs) this.#keep(interval, totals.interval);
+    this.#options.onInterval?.(interval);
+    return totals;
+  }
+
+  #keep(interval: Interval, latencies: Histogram): void {
+    const series = this.#series;
+    const round = (value: number): number => Math.round(value * 100) / 100;
+    const ms = (value: number): number | null => (latencies.count === 0 ? null : round(value));
+    series.seconds.push(round(interval.elapsedMs / 1_000));
+    series.sent_per_s.push(round(interval.sentPerSecond));
+    series.acked_per_s.push(round(interval.ackedPerSecond));
+    series.delivered_per_s.push(round(interval.deliveredPerSecond));
+    series.p50_ms.push(ms(interval.p50Ms));
+    series.p95_ms.push(ms(interval.p95Ms));
+    series.p99_ms.push(ms(interval.p99Ms));
+    series.backlog.push(interval.backlog);
+    series.connections.push(interval.connections);
+    series.generator_lag_ms.push(round(interval.generatorLagMs));
+    series.generator_cpu.push(round(interval.generatorCpu));
+    if (this.#phase !== 'sending') return;
+    this.#seconds++;
+    if (isBusy(interval.generatorCpu, interval.generatorLagMs)) this.#busySeconds++;
+    this.#cpuMax = Math.max(this.#cpuMax, interval.generatorCpu);
+    this.#lagMaxMs = Math.max(this.#lagMaxMs, interval.generatorLagMs);
+  }
+
+  // --- the phases ------------------------------------------------------------------------------------------------------------------
+
+  /** Waits, unless the run is stopped or fails meanwhile. */
+  async #pause(ms: number): Promise<void> {
+    if (this.#stopRequested || this.#failure !== undefined) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#endPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Polls until `done`; false if `withinMs` passed first. */
+  async #waitFor(withinMs: number, done: (totals: Totals) => boolean): Promise<boolean> {
+    const untilMs = monotonicMs() + withinMs;
+    for (;;) {
+      const totals = await this.#observe();
+      if (done(totals)) return true;
+      if (monotonicMs() >= untilMs) return false;
+      await sleep(WAIT_POLL_MS);
+      if (this.#failure !== undefined) throw this.#failure;
+    }
+  }
+
+  async #connect(): Promise<void> {
+    this.#phase = 'connecting';
+    this.#tellAll({ type: 'connect' });
+    const devices = this.#population.devices;
+    const withinMs = CONNECT_MS + (2_000 * devices) / this.#plan.connectsPerSecond;
+    if (await this.#waitFor(withinMs, (totals) => totals.connections === totals.wanted)) return;
+    const { connections, wanted, counters } = this.#last;
+    throw new DunlinError(
+      `only ${formatCount(connections)} of ${formatCount(wanted)} devices could connect to ${this.#plan.url} within ${formatMs(withinMs)}; ${formatCount(counters.refused)} attempts were refused.`,
+    );
+  }
+
+  async #foundGroups(): Promise<void> {
+    if (this.#population.groupCount === 0) return;
+    this.#phase = 'founding';
+    this.#tellAll({ type: 'found' });
+    if (await this.#waitFor(FOUND_MS, (totals) => totals.unfounded === 0 && backlogOf(totals) === 0)) return;
+    const { unfounded } = this.#last;
+    if (unfounded === 0) return;
+    throw new DunlinError(
+      `${formatCount(unfounded)} of ${formatCount(this.#population.groupCount)} groups could not be created within ${formatMs(FOUND_MS)}.`,
+    );
+  }
+
+  async #send(): Promise<FindMaxStep[]> {
+    this.#phase = 'sending';
+    this.#startMs = monotonicMs() + HEAD_START_MS;
+    this.#tellAll({ type: 'start', atMs: this.#startMs });
+    await sleep(HEAD_START_MS);
+    let steps: FindMaxStep[] = [];
+    if (this.#options.findMax === null) await this.#sendFor(this.#plan.workload.durationMs);
+    else steps = await this.#search(this.#options.findMax);
+    this.#tellAll({ type: 'stop' });
+    this.#sentUntilMs = monotonicMs();
+    return steps;
+  }
+
+  async #sendFor(durationMs: number): Promise<void> {
+    this.#durationMs = durationMs;
+    const untilMs = this.#startMs + durationMs;
+    for (let next = 1; monotonicMs() < untilMs && !this.#stopRequested; next++) {
+      const dueMs = Math.min(untilMs, this.#startMs + next * POLL_MS);
+      await this.#pause(Math.max(0, dueMs - monotonicMs()));
+      const totals = await this.#observe();
+      if (totals.exhausted && totals.waiting === 0) break;
+    }
+  }
+
+  async #search(options: { readonly p99Ms: number; readonly stepMs: number }): Promise<FindMaxStep[]> {
+    const search = new RateSearch(this.#plan.workload.ratePerSecond);
+    const steps: FindMaxStep[] = [];
+    this.#options.say?.(stepHead());
+    for (let rate = search.next(); rate !== undefined && !this.#stopRequested; rate = search.next()) {
+      const step = await this.#step(rate, options);
+      if (this.#stopRequested) break;
+      steps.push(step);
+      this.#options.say?.(stepLine(step));
+      const hasViolation = this.#last.violations.total > 0;
+      search.report(rate, { ok: step.ok, stop: hasViolation });
+      if (!step.ok && !(await this.#settleDown())) break;
+    }
+    return steps;
+  }
+
+  /** After a step that was too much: nothing is sent until what is under way has arrived. */
+  async #settleDown(): Promise<boolean> {
+    this.#tellAll({ type: 'stop' });
+    return this.#waitFor(this.#plan.workload.drainMs, (totals) => totals.inFlight === 0 && backlogOf(totals) === 0);
+  }
+
+  async #step(rate: number, options: { readonly p99Ms: number; readonly stepMs: number }): Promise<FindMaxStep> {
+    this.#tellAll({ type: 'rate', ratePerSecond: rate, fromMs: monotonicMs() - this.#startMs });
+    await this.#pause(WARM_UP_MS);
+    const before = (await this.#observe()).counters;
+    const fromMs = this.#lastPollMs;
+    const latencies = new Histogram();
+    let busy = 0;
+    let polls = 0;
+    let cpu = 0;
+    while (monotonicMs() < fromMs + options.stepMs && !this.#stopRequested) {
+      await this.#pause(Math.min(POLL_MS, options.stepMs));
+      const totals = await this.#observe();
+      latencies.add(totals.interval);
+      polls++;
+      cpu = Math.max(cpu, totals.cpu);
+      if (isBusy(totals.cpu, totals.lagMs)) busy++;
+    }
+    const seconds = (this.#lastPollMs - fromMs) / 1_000;
+    const after = this.#last.counters;
+    const summary = summarise(latencies);
+    const sent = (after.sent - before.sent) / seconds;
+    const reason = this.#judge(
+      rate,
+      sent,
+      (after.acked - before.acked) / seconds,
+      summary?.p99 ?? Number.POSITIVE_INFINITY,
+      busy / polls,
+      options.p99Ms,
+    );
+    return {
+      rate,
+      sent_per_s: Math.round(sent),
+      delivered_per_s: Math.round((after.delivered - before.delivered) / seconds),
+      p50_ms: summary?.p50 ?? null,
+      p95_ms: summary?.p95 ?? null,
+      p99_ms: summary?.p99 ?? null,
+      backlog: backlogOf(this.#last),
+      generator_cpu: Math.round(cpu * 100) / 100,
+      ok: reason === 'ok',
+      reason,
+    };
+  }
+
+  #judge(rate: number, sent: number, acked: number, p99Ms: number, busyShare: number, boundMs: number): string {
+    if (this.#last.violations.total > 0) return 'a guarantee was violated';
+    if (busyShare > 0.25) return 'the generator is the bottleneck';
+    if (sent < rate * 0.9) return 'the clients could not send as much';
+    if (acked < sent * KEEPS_UP_SHARE) return 'the server did not keep up';
+    if (p99Ms > boundMs) return `p99 is above ${formatMs(boundMs)}`;
+    return 'ok';
+  }
+
+  /** Everybody comes online, and everything must arrive. Judges again and again until it has, or until time is up. */
+  async #drain(): Promise<Verdict> {
+    this.#phase = 'draining';
+    this.#durationMs = undefined;
+    this.#tellAll({ type: 'drain' });
+    const untilMs = monotonicMs() + this.#plan.workload.drainMs;
+    for (;;) {
+      const isQuiet = await this.#waitFor(Math.max(0, untilMs - monotonicMs()), (totals) => this.#isQuiet(totals));
+      const fromMs = monotonicMs();
+      const verdict = await this.#judgeAll();
+      // What was seen as it happened stays; what the judge adds may be on its way still.
+      const mayComeRight = verdict.violations.total > this.#last.violations.total;
+      if (!mayComeRight || !isQuiet || monotonicMs() >= untilMs) return verdict;
+      // Judging takes time with millions of messages: at most a fifth of all.
+      await sleep(Math.max(WAIT_POLL_MS, 4 * (monotonicMs() - fromMs)));
+    }
+  }
+
+  #isQuiet(totals: Totals): boolean {
+    const pending = totals.inFlight + totals.waiting + totals.readsWaiting;
+    return pending === 0 && totals.connections === this.#population.devices;
+  }
+
+  async #judgeAll(): Promise<Verdict> {
+    this.#summaries.clear();
+    this.#tellAll({ type: 'summarise' });
+    await this.#until(() => this.#summaries.size === this.#ports.length);
+    return judge([...this.#summaries.values()], { isQuiescent: true, areReceiptsComplete: true });
+  }
+
+  async #finish(): Promise<void> {
+    this.#last = await this.#poll();
+    this.#tellAll({ type: 'finish' });
+    await this.#until(() => this.#finished === this.#ports.length);
+  }
+
+  // --- the verdict -----------------------------------------------------------------------------------------------------------------
+
+  #result(verdict: Verdict, steps: FindMaxStep[], drainMs: number): LoadResult {
+    const { counters, rejected } = this.#last;
+    const { violations } = verdict;
+    if (violations.kept[0] !== undefined) this.#violation({ ...violations.kept[0], frames: [] });
+    const count = (...faults: Fault[]): number => faults.reduce((sum, fault) => sum + violations.ofFault(fault), 0);
+    const population = this.#population;
+    const durationS = Math.max(0.001, (this.#sentUntilMs - this.#startMs) / 1_000);
+    const round = (value: number): number => Math.round(value * 10) / 10;
+    const { trace, workload } = this.#plan;
+    const best = steps.filter((step) => step.ok).reduce((max, step) => Math.max(max, step.rate), 0);
+    const result: LoadResult = {
+      verdict: '',
+      ok: verdict.isClean,
+      sent: counters.sent,
+      acked: counters.acked,
+      delivered: counters.delivered,
+      lost: count('lost'),
+      duplicated: count('double'),
+      out_of_order: count('order', 'disagreement'),
+      gaps: count('gap'),
+      invented: count('invented', 'membership'),
+      violations: countByGuarantee(violations),
+      first_violation: this.#first ?? null,
+      latency_ms: summarise(this.#latencies.all),
+      latency_steady_ms: summarise(this.#latencies.steady),
+      latency_resumed_ms: summarise(this.#latencies.resumed),
+      ack_ms: summarise(this.#latencies.ack),
+      distribution: this.#latencies.all.count === 0 ? [] : this.#latencies.all.bars(BARS_PER_DECADE),
+      rates: {
+        intended: trace === null && steps.length === 0 ? workload.ratePerSecond : round(counters.sent / durationS),
+        sent: round(counters.sent / durationS),
+        acked: round(counters.acked / durationS),
+        delivered: round(counters.delivered / durationS),
+      },
+      group_messages: counters.groupMessages,
+      group_changes: counters.groupChanges,
+      receipts: counters.receipts,
+      reads: counters.reads,
+      rejected: Object.fromEntries(
+        [...rejected].map(([code, count]) => [errorOfCode(code)?.name ?? String(code), count]),
+      ),
+      unsent: this.#last.waiting,
+      reconnects: { planned: counters.plannedCuts, unplanned: counters.unplannedCuts, refused: counters.refused },
+      cut_off_ms: describeOutages(this.#outages),
+      connections: {
+        users: population.users,
+        devices: population.devices,
+        online_devices: population.deviceUser.reduce((sum, user) => sum + population.online[user]!, 0),
+      },
+      conversations: { groups: population.groupCount, directs: population.conversations - population.groupCount },
+      generator: this.#describeGenerator(),
+      duration_s: round(durationS),
+      drain_s: round(drainMs / 1_000),
+      series: this.#series,
+      find_max: this.#options.findMax === null ? null : { p99_ms: this.#options.findMax.p99Ms, rate: best, steps },
+      trace: null,
+      machine: describeMachine(),
+      workload,
+      seed: this.#plan.seed,
+      run: this.#plan.run,
+      url: this.#plan.url,
+      started: this.#started.toISOString(),
+    };
+    result.verdict = verdictLine(result);
+    return result;
+  }
+
+  #describeGenerator(): LoadResult['generator'] {
+    const share = this.#seconds === 0 ? 0 : this.#busySeconds / this.#seconds;
+    const bottleneck = share > BOTTLENECK_SHARE;
+    const facts = `${formatShare(this.#cpuMax)} of a core at most, ${formatMs(this.#lagMaxMs)} late at most`;
+    const sentence = bottleneck
+      ? `The generator was itself the bottleneck in ${this.#busySeconds} of ${this.#seconds} seconds (${facts}): the latencies hold its own delay. Give it more --processes, a machine of its own, or a lower --rate.`
+      : `The generator kept up (${facts}).`;
+    return {
+      processes: this.#plan.processes,
+      cpu: Math.round(this.#cpuMax * 100) / 100,
+      lag_ms: Math.round(this.#lagMaxMs * 10) / 10,
+      bottleneck,
+      sentence,
+    };
+  }
+}
+
+function countByGuarantee(violations: Violations): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const guarantee of Guarantees) {
+    const count = violations.ofGuarantee(guarantee);
+    if (count > 0) counts[guarantee] = count;
+  }
+  return counts;
+}
+
+function isBusy(cpu: number, lagMs: number): boolean {
+  return cpu > GENERATOR_CPU_MAX || lagMs > GENERATOR_LAG_MS_MAX;
+}
+
+function describeOutages(outages: readonly number[]): LoadResult['cut_off_ms'] {
+  if (outages.length === 0) return null;
+  const sorted = outages.toSorted((a, b) => a - b);
+  const round = (ms: number): number => Math.round(ms * 10) / 10;
+  return { cuts: sorted.length, median: round(sorted[Math.floor(sorted.length / 2)]!), max: round(sorted.at(-1)!) };
+}
+
+const STEP_COLUMNS = ['rate', 'sent/s', 'delivered/s', 'p50', 'p95', 'p99', 'backlog', 'generator'];
+
+function stepHead(): string {
+  return `${STEP_COLUMNS.map((name) => name.padStart(12)).join('')}   outcome`;
+}
+
+function stepLine(step: FindMaxStep): string {
+  const ms = (value: number | null): string => (value === null ? '–' : formatMs(value));
+  const cells = [
+    formatCount(step.rate),
+    formatCount(step.sent_per_s),
+    formatCount(step.delivered_per_s),
+    ms(step.p50_ms),
+    ms(step.p95_ms),
+    ms(step.p99_ms),
+    formatCount(step.backlog),
+    formatShare(step.generator_cpu),
+  ];
+  return `${cells.map((cell) => cell.padStart(12)).join('')}   ${step.reason}`;
+}

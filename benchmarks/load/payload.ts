@@ -1,0 +1,69 @@
+/**
+ * What the load generator writes into a message, so that the receiver can verify it alone:
+ *
+ * ```text
+ * offset  type
+ *      0  u32   run: random for each run
+ *      4  f64   intended time, ms of the machine's monotonic clock (clock.ts)
+ *     12  u32   sender, as a device index of the run's population
+ *     16  u32   conversation index of the run's population
+ *     20  u32   serial: 1, 2, 3 … of this sender, over all its conversations
+ *     24  u32   checksum over everything else
+ *     28        filler
+ * ```
+ */
+import { viewOf } from '../../core/frame.js';
+import { mix32 } from '../../core/ids.js';
+
+/** Bytes of the tag: the shortest payload. */
+export const TAG_BYTES = 28;
+
+const CHECKSUM_AT = 24;
+const FILLER_BYTES = 65_536;
+
+const filler = new Uint8Array(FILLER_BYTES);
+for (let i = 0; i < FILLER_BYTES; i++) filler[i] = mix32(i + 1) & 0xff;
+
+export interface Tag {
+  run: number;
+  intendedMs: number;
+  sender: number;
+  conversation: number;
+  serial: number;
+}
+
+function checksum(bytes: Uint8Array, view: DataView): number {
+  let h = bytes.length | 0;
+  for (let at = 0; at < CHECKSUM_AT; at += 4) h = Math.imul(h ^ view.getUint32(at), 0x85eb_ca6b) ^ (h >>> 15);
+  let at = TAG_BYTES;
+  for (; at + 4 <= bytes.length; at += 4) h = Math.imul(h ^ view.getUint32(at), 0x85eb_ca6b) ^ (h >>> 15);
+  for (; at < bytes.length; at++) h = Math.imul(h ^ bytes[at]!, 0x85eb_ca6b) ^ (h >>> 15);
+  return mix32(h);
+}
+
+/** A payload of `length` bytes, at least TAG_BYTES. */
+export function makePayload(tag: Tag, length: number): Uint8Array {
+  const bytes = new Uint8Array(Math.max(TAG_BYTES, length));
+  const view = viewOf(bytes);
+  view.setUint32(0, tag.run);
+  view.setFloat64(4, tag.intendedMs);
+  view.setUint32(12, tag.sender);
+  view.setUint32(16, tag.conversation);
+  view.setUint32(20, tag.serial);
+  if (bytes.length > TAG_BYTES) bytes.set(filler.subarray(0, bytes.length - TAG_BYTES), TAG_BYTES);
+  view.setUint32(CHECKSUM_AT, checksum(bytes, view));
+  return bytes;
+}
+
+/** Reads a payload into `tag`; false if these are not bytes that makePayload made. */
+export function readPayload(bytes: Uint8Array, tag: Tag): boolean {
+  if (bytes.length < TAG_BYTES) return false;
+  const view = viewOf(bytes);
+  if (view.getUint32(CHECKSUM_AT) !== checksum(bytes, view)) return false;
+  tag.run = view.getUint32(0);
+  tag.intendedMs = view.getFloat64(4);
+  tag.sender = view.getUint32(12);
+  tag.conversation = view.getUint32(16);
+  tag.serial = view.getUint32(20);
+  return true;
+}

@@ -1,0 +1,148 @@
+/**
+ * The data directory: who uses it, what shape it has, and how often it was opened.
+ *
+ * ```text
+ * meta.json      {"format": 1, "partitions": 4}: fixed when the directory is made
+ * boot           how often it was opened, in decimal: numbers incarnations
+ * lock           process id of the user; a lock of a process that is gone is taken over
+ * log/ store/    the engines' own
+ * ```
+ */
+import fs from 'node:fs';
+import { join, resolve } from 'node:path';
+import { DunlinError } from '../core/errors.js';
+import { PARTITIONS_DEFAULT, PARTITIONS_MAX } from '../core/limits.js';
+
+export const DATA_FORMAT = 1;
+
+export interface DataDirectory {
+  readonly path: string;
+  readonly partitions: number;
+  /** 1 at the first start. */
+  readonly boot: number;
+  /** Gives the lock back. */
+  close(): void;
+}
+
+function explain(path: string, error: unknown): DunlinError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'EROFS') return new DunlinError(`the data directory ${path} is on a read-only file system: it cannot be written.`);
+  if (code === 'EACCES' || code === 'EPERM') return new DunlinError(`the data directory ${path} cannot be written: permission denied.`);
+  if (code === 'ENOTDIR' || code === 'EEXIST') return new DunlinError(`${path} is a file, not a data directory.`);
+  if (code === 'ENOSPC') return new DunlinError(`the disk of the data directory ${path} is full.`);
+  return new DunlinError(`the data directory ${path} cannot be used: ${message}`);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** Start time of a process in clock ticks since boot (field 22 of its stat), so that a reused id is not taken for its owner. */
+function startOf(pid: number): string {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  } catch {
+    return '';
+  }
+}
+
+function lock(path: string): string {
+  const file = join(path, 'lock');
+  const mine = `${process.pid} ${startOf(process.pid)}\n`;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      fs.writeFileSync(file, mine, { flag: 'wx' });
+      return file;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 3) throw error;
+    }
+    const [pid, start] = fs.readFileSync(file, 'utf8').trim().split(' ');
+    const owner = Number(pid);
+    const lives = owner > 0 && isAlive(owner) && (start === undefined || startOf(owner) === start);
+    if (lives) {
+      throw new DunlinError(`the data directory ${path} is locked by process ${owner}: stop that one, or use another with --data.`);
+    }
+    fs.rmSync(file, { force: true });
+  }
+}
+
+/** Replaces a file so that a crash leaves the old or the new content. */
+export function replaceFile(file: string, content: string, mode = 0o644): void {
+  const temporary = `${file}.new`;
+  const fd = fs.openSync(temporary, 'w', mode);
+  try {
+    fs.writeSync(fd, content);
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+  fs.renameSync(temporary, file);
+  const directory = fs.openSync(join(file, '..'), 'r');
+  try {
+    fs.fsyncSync(directory);
+  } finally {
+    fs.closeSync(directory);
+  }
+}
+
+function readMeta(path: string): { partitions: number } | undefined {
+  const file = join(path, 'meta.json');
+  if (!fs.existsSync(file)) return undefined;
+  let meta: unknown;
+  try {
+    meta = JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch {
+    throw new DunlinError(`${file} is damaged: it is no JSON. Bring it back from a copy, e.g. {"format":${DATA_FORMAT},"partitions":${PARTITIONS_DEFAULT}}.`);
+  }
+  const { format, partitions } = (meta ?? {}) as { format?: unknown; partitions?: unknown };
+  if (format !== DATA_FORMAT) {
+    throw new DunlinError(`${file} says format ${String(format)}, from a newer version; this one knows format ${DATA_FORMAT}.`);
+  }
+  if (typeof partitions !== 'number' || !Number.isInteger(partitions) || partitions < 1 || partitions > PARTITIONS_MAX) {
+    throw new DunlinError(`${file} says ${String(partitions)} partitions: expected 1 to ${PARTITIONS_MAX}.`);
+  }
+  return { partitions };
+}
+
+function nextBoot(path: string): number {
+  const file = join(path, 'boot');
+  const before = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : 0;
+  if (!Number.isSafeInteger(before) || before < 0) throw new DunlinError(`${file} is damaged: it holds no number.`);
+  replaceFile(file, `${before + 1}\n`);
+  return before + 1;
+}
+
+/** Opens the directory, makes it if it is not there. Throws a DunlinError with one sentence if it cannot be used. */
+export function openDataDirectory(directory: string, wanted: { readonly partitions?: number } = {}): DataDirectory {
+  const path = resolve(directory);
+  let lockFile: string;
+  try {
+    fs.mkdirSync(path, { recursive: true });
+    lockFile = lock(path);
+  } catch (error) {
+    throw error instanceof DunlinError ? error : explain(path, error);
+  }
+  try {
+    let meta = readMeta(path);
+    if (meta !== undefined && wanted.partitions !== undefined && wanted.partitions !== meta.partitions) {
+      throw new DunlinError(
+        `the data directory ${path} has ${meta.partitions} partitions; --partitions ${wanted.partitions} works for a new directory only.`,
+      );
+    }
+    if (meta === undefined) {
+      meta = { partitions: wanted.partitions ?? PARTITIONS_DEFAULT };
+      replaceFile(join(path, 'meta.json'), `${JSON.stringify({ format: DATA_FORMAT, ...meta })}\n`);
+    }
+    const boot = nextBoot(path);
+    return { path, partitions: meta.partitions, boot, close: () => fs.rmSync(lockFile, { force: true }) };
+  } catch (error) {
+    fs.rmSync(lockFile, { force: true });
+    throw error instanceof DunlinError ? error : explain(path, error);
+  }
+}

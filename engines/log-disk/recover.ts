@@ -1,0 +1,202 @@
+/**
+ * The start of a journal: which segments there are, where the valid data ends, and what is to be done about what follows.
+ *
+ * Only the last segment can have an end that is not on the disk as it was written: a segment is synced before the next one is
+ * begun. In it, the scan goes from batch to batch. Where it stops, everything is cut off if it was only on its way (a torn
+ * tail); if a batch further on says that the journal was synced past this place, acknowledged data is damaged, and the journal
+ * is not opened.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BATCH_MAGIC, BatchAt, checkBatch, readU53LE } from '../../core/batch.js';
+import { DunlinError } from '../../core/errors.js';
+import { viewOf } from '../../core/frame.js';
+import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
+import { nativeCrc32c } from '../crc32c.js';
+import { type Files, readFully } from './files.js';
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentName, segmentNumber, type SegmentHeader } from './layout.js';
+
+export interface JournalStart {
+  /** All segments, oldest first. Empty: a new journal. */
+  readonly segments: readonly SegmentHeader[];
+  /** Where valid data ends in the last segment. */
+  readonly end: number;
+  /** By partition. */
+  readonly offsets: number[];
+  readonly timesMs: number[];
+  /** What was cut, as sentences. */
+  readonly reports: readonly string[];
+}
+
+export interface Scan {
+  readonly end: number;
+  readonly offsets: number[];
+  readonly timesMs: number[];
+  /** Why the scan ended before the file did; undefined if it did not. */
+  readonly problem: string | undefined;
+  /** Highest mark of any valid batch, also of those behind the end. */
+  readonly mark: number;
+}
+
+/** Length of the valid batch at `at`, or a sentence. */
+export function batchAt(bytes: Uint8Array, view: DataView, at: number): number | string {
+  if (at + BATCH_HEADER_BYTES > bytes.length) return 'a batch header is cut';
+  if (view.getUint32(at, true) !== BATCH_MAGIC) return 'no batch begins here';
+  const length = view.getUint32(at + BatchAt.LENGTH, true);
+  if (length < BATCH_HEADER_BYTES || length > BATCH_BYTES_MAX) return `a batch says ${length} bytes`;
+  if (at + length > bytes.length) return 'a batch is cut';
+  const crc = view.getUint32(at + BatchAt.CRC, true);
+  if (crc !== nativeCrc32c(bytes, at + BatchAt.LENGTH, at + length)) return 'a checksum is wrong';
+  return length;
+}
+
+/** Goes through the batches of a segment's bytes. */
+export function scanSegment(bytes: Uint8Array, header: SegmentHeader): Scan {
+  const view = viewOf(bytes);
+  const offsets = [...header.offsets];
+  const timesMs = [...header.timesMs];
+  let at = SEGMENT_HEADER_BYTES;
+  let mark = SEGMENT_HEADER_BYTES;
+  let problem: string | undefined;
+  while (at < bytes.length) {
+    const length = batchAt(bytes, view, at);
+    if (typeof length === 'string') {
+      problem = length;
+      break;
+    }
+    problem = wrongPlace(bytes, view, at, length, header, offsets);
+    if (problem !== undefined) break;
+    const partition = view.getUint16(at + BatchAt.PARTITION, true);
+    offsets[partition]!++;
+    timesMs[partition] = readU53LE(view, at + BatchAt.TIME);
+    mark = Math.max(mark, view.getUint32(at + BatchAt.MARK, true));
+    at += length;
+  }
+  const end = at;
+  if (problem !== undefined) mark = Math.max(mark, highestMarkBehind(bytes, view, at + 1));
+  return { end, offsets, timesMs, problem, mark };
+}
+
+function wrongPlace(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  length: number,
+  header: SegmentHeader,
+  offsets: readonly number[],
+): string | undefined {
+  const topic = view.getUint16(at + BatchAt.TOPIC, true);
+  const partition = view.getUint16(at + BatchAt.PARTITION, true);
+  const offset = readU53LE(view, at + BatchAt.OFFSET);
+  if (topic !== header.topic) return `a batch of topic ${topic}`;
+  if (offset !== offsets[partition]) return `offset ${offset} of partition ${partition}, expected ${offsets[partition]}`;
+  return checkBatch(bytes.subarray(at, at + length));
+}
+
+/** Valid batches behind damage tell how far the journal had been synced when they were written. */
+function highestMarkBehind(bytes: Uint8Array, view: DataView, from: number): number {
+  let mark = 0;
+  const haystack = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length);
+  const needle = Buffer.from([0x44, 0x4e, 0x4c, 0x31]);
+  for (let at = haystack.indexOf(needle, from); at >= 0; ) {
+    const length = batchAt(bytes, view, at);
+    if (typeof length === 'number') mark = Math.max(mark, view.getUint32(at + BatchAt.MARK, true));
+    at = haystack.indexOf(needle, at + (typeof length === 'number' ? length : 1));
+  }
+  return mark;
+}
+
+function readSegment(files: Files, path: string): Uint8Array {
+  const fd = files.open(path, false);
+  try {
+    const bytes = new Uint8Array(files.size(fd));
+    return bytes.subarray(0, readFully(files, fd, bytes, 0, bytes.length, 0));
+  } finally {
+    files.close(fd);
+  }
+}
+
+function readHeader(files: Files, path: string): SegmentHeader | string {
+  const fd = files.open(path, false);
+  try {
+    const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
+    return decodeSegmentHeader(bytes.subarray(0, readFully(files, fd, bytes, 0, bytes.length, 0)));
+  } finally {
+    files.close(fd);
+  }
+}
+
+/** Reads what is there; cuts a torn tail. Throws a DunlinError if acknowledged data is damaged or the files are not ours. */
+export function recoverJournal(files: Files, directory: string, topic: number, partitions: number): JournalStart {
+  const names = files
+    .list(directory)
+    .filter((name) => segmentNumber(name) !== undefined)
+    .sort();
+  const reports: string[] = [];
+  const segments: SegmentHeader[] = [];
+  names.forEach((name, i) => {
+    const path = join(directory, name);
+    const header = readHeader(files, path);
+    if (typeof header !== 'string') {
+      checkIdentity(path, header, topic, partitions, segments.at(-1));
+      segments.push(header);
+      return;
+    }
+    // A segment's header is synced before anything else goes in: without one, the last segment holds nothing yet.
+    if (i < names.length - 1 || /version/.test(header)) throw new DunlinError(`${path} cannot be used: ${header}.`);
+    files.remove(path);
+    files.syncDirectory(directory);
+    reports.push(`${path} was removed: ${header}; it had just been created and held nothing.`);
+  });
+  const last = segments.at(-1);
+  if (last === undefined) {
+    const zeros = (): number[] => Array.from({ length: partitions }, () => 0);
+    return { segments, end: 0, offsets: zeros(), timesMs: zeros(), reports };
+  }
+  const path = join(directory, segmentName(last.number));
+  const scan = scanSegment(readSegment(files, path), last);
+  if (scan.problem !== undefined) cutTail(files, path, scan, reports);
+  return { segments, end: scan.end, offsets: scan.offsets, timesMs: scan.timesMs, reports };
+}
+
+function checkIdentity(
+  path: string,
+  header: SegmentHeader,
+  topic: number,
+  partitions: number,
+  before: SegmentHeader | undefined,
+): void {
+  if (header.topic !== topic) throw new DunlinError(`${path} belongs to topic ${header.topic}, not ${topic}.`);
+  if (header.offsets.length !== partitions) {
+    throw new DunlinError(`${path} has ${header.offsets.length} partitions, not ${partitions}.`);
+  }
+  if (before !== undefined && header.number !== before.number + 1) {
+    throw new DunlinError(`${path} follows segment ${before.number}: a segment is missing.`);
+  }
+}
+
+function cutTail(files: Files, path: string, scan: Scan, reports: string[]): void {
+  if (scan.end < scan.mark) {
+    throw new DunlinError(
+      `${path} is damaged at byte ${scan.end} (${scan.problem}), in data that had been acknowledged (up to byte ${scan.mark}): ` +
+        'it is not opened. Bring the file back from a copy.',
+    );
+  }
+  const fd = files.open(path, false);
+  try {
+    const size = files.size(fd);
+    const tail = new Uint8Array(size - scan.end);
+    readFully(files, fd, tail, 0, tail.length, scan.end);
+    const blank = tail.every((byte) => byte === 0);
+    if (!blank) writeFileSync(`${path}.cut-${scan.end}`, tail);
+    files.truncate(fd, scan.end);
+    files.syncNow(fd);
+    if (blank) return;
+    reports.push(
+      `${path}: a torn tail of ${tail.length} bytes was cut at byte ${scan.end} (${scan.problem}); it had not been acknowledged. ` +
+        `A copy is in ${path}.cut-${scan.end}.`,
+    );
+  } finally {
+    files.close(fd);
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * What conversation lanes say: each entry is a frame and the users of this partition that it goes to.
+ *
+ * | kind | what becomes of it |
+ * |---|---|
+ * | sequenced, GAP, REJECT | an inbox entry for each recipient |
+ * | RECEIPT | the same; replaces an older one of the same conversation and user |
+ * | SENT (a repeated counter), INFO | to the device named in it, if it is connected; not kept |
+ * | TYPING | to live connections, coalesced; not kept |
+ */
+import { type Batch, BatchAt, RECIPIENT_BYTES, SourceKind, sourceId } from '../../core/batch.js';
+import { At, Flag, frameLength, isSequenced, Kind, readU53 } from '../../core/frame.js';
+import { numberOfDevice, userOfDevice } from '../../core/ids.js';
+import { copyToBlob, makeBlob, releaseBlob, retainBlob } from './blobs.js';
+import { collectLive, collectLiveTable, frameUser, gapFor, gapReason, sendLive, sendTransient } from './deliver.js';
+import { appendEntry, replaceOlder } from './inbox.js';
+import { EntryAt, getPair } from './rows.js';
+import { findConnected } from './sessions.js';
+import type { UserState } from './state.js';
+import { offerTyping } from './updates.js';
+
+/** Takes a FANOUT batch, unless it was taken before. */
+export function takeFanOut(state: UserState, batch: Batch): void {
+  if (!isNew(state, batch)) return;
+  const { view } = batch;
+  let at: number = BatchAt.ENTRIES;
+  for (let n = 0; n < batch.header.count; n++) {
+    const length = frameLength(view, at);
+    const list = at + length;
+    const recipients = view.getUint32(list, true);
+    takeEntry(state, batch, at, length, list + 4, recipients);
+    at = list + 4 + recipients * RECIPIENT_BYTES;
+  }
+}
+
+/** A conversation lane that starts again says the same once more, in the same batches: one watermark tells. */
+function isNew(state: UserState, batch: Batch): boolean {
+  const source = batch.header.sourceId - sourceId(SourceKind.CONVERSATION, 0);
+  if (source < 0 || source >= state.conversationPartitions) {
+    state.counters.ignoredFrames += batch.header.count;
+    return false;
+  }
+  const { sourceSeq, index } = batch.header;
+  const seen = state.seenSeq[source]!;
+  if (sourceSeq < seen || (sourceSeq === seen && index <= state.seenIndex[source]!)) {
+    state.counters.repeatedBatches++;
+    return false;
+  }
+  state.seenSeq[source] = sourceSeq;
+  state.seenIndex[source] = index;
+  state.partitionDirty = true;
+  return true;
+}
+
+function takeEntry(state: UserState, batch: Batch, at: number, length: number, list: number, recipients: number): void {
+  const kind = batch.bytes[at + At.KIND]!;
+  if (isSequenced(kind)) takeSequenced(state, batch, at, length, list, recipients);
+  else if (kind === Kind.RECEIPT || kind === Kind.REJECT || kind === Kind.GAP)
+    takeKept(state, batch, at, length, list, recipients);
+  else if (kind === Kind.SENT || kind === Kind.INFO) answerDevice(state, batch, at, length);
+  else if (kind === Kind.TYPING) {
+    for (let n = 0; n < recipients; n++) {
+      const user = state.findUser(recipientId(batch.view, list, n));
+      if (user !== 0) offerTyping(state, user, batch.view, at);
+    }
+  } else state.counters.ignoredFrames++;
+}
+
+function recipientId(view: DataView, list: number, n: number): number {
+  return view.getUint32(list + n * 8 + 4, true) * 2 ** 32 + view.getUint32(list + n * 8, true);
+}
+
+function recipient(state: UserState, view: DataView, list: number, n: number): number {
+  return state.ensureUser(view.getUint32(list + n * 8, true), view.getUint32(list + n * 8 + 4, true));
+}
+
+/** From when on the frame at `at` must not be delivered: a message has its own time to live, all else the queue's. */
+function deadlineOf(state: UserState, view: DataView, at: number): number {
+  const seconds = view.getUint8(at + At.KIND) === Kind.MESSAGE ? view.getUint32(at + At.EXTRA) : 0;
+  const { queueTtlMs } = state.limits;
+  const sentMs = readU53(view, at + At.TIME) || state.nowMs;
+  return sentMs + (seconds === 0 ? queueTtlMs : Math.min(seconds * 1_000, queueTtlMs));
+}
+
+function takeSequenced(
+  state: UserState,
+  batch: Batch,
+  at: number,
+  length: number,
+  list: number,
+  recipients: number,
+): void {
+  const { bytes, view } = batch;
+  const deadlineMs = deadlineOf(state, view, at);
+  const device = readU53(view, at + At.DEVICE);
+  const senderUser = userOfDevice(device);
+  const senderNumber = numberOfDevice(device);
+  const hasTable = (bytes[at + At.FLAGS]! & Flag.DEVICE_TABLE) !== 0;
+  if (hasTable) state.table.load(view, at);
+  const blob = copyToBlob(state, bytes, at, length, deadlineMs);
+  retainBlob(state, blob);
+  for (let n = 0; n < recipients; n++) {
+    const user = recipient(state, view, list, n);
+    const reason = gapReason(state, user, view, at, deadlineMs);
+    if (reason !== 0) {
+      keepAlone(state, user, makeBlob(state, gapFor(state, view, at, reason), 0));
+      continue;
+    }
+    const entry = appendEntry(state, user, blob);
+    const position = getPair(state.memory.u32, entry + EntryAt.POSITION);
+    const sender = state.idOf(user) === senderUser ? senderNumber : 0;
+    if (hasTable) collectLiveTable(state, user, position, sender, bytes, at);
+    else collectLive(state, user, position, sender);
+  }
+  releaseBlob(state, blob);
+  state.targets.flush(state.out, bytes, at, length);
+}
+
+/** Appends an entry that may replace an older one, and sends it to the user's live connections. */
+export function keepAlone(state: UserState, user: number, blob: number): void {
+  replaceOlder(state, user, blob);
+  sendLive(state, user, appendEntry(state, user, blob));
+}
+
+function takeKept(state: UserState, batch: Batch, at: number, length: number, list: number, recipients: number): void {
+  const { bytes, view } = batch;
+  const kind = bytes[at + At.KIND]!;
+  const deadlineMs = kind === Kind.GAP ? 0 : deadlineOf(state, view, at);
+  const whose = kind === Kind.RECEIPT ? frameUser(view, at) : 0;
+  const blob = copyToBlob(state, bytes, at, length, deadlineMs);
+  retainBlob(state, blob);
+  for (let n = 0; n < recipients; n++) {
+    const user = recipient(state, view, list, n);
+    if (state.isBlocked(user, whose)) continue;
+    if (kind !== Kind.REJECT) replaceOlder(state, user, blob);
+    const entry = appendEntry(state, user, blob);
+    if (kind === Kind.RECEIPT) collectLive(state, user, getPair(state.memory.u32, entry + EntryAt.POSITION), 0);
+    else sendLive(state, user, entry);
+  }
+  releaseBlob(state, blob);
+  state.targets.flush(state.out, bytes, at, length);
+}
+
+/** Sends an answer that is not kept to the device named in the frame, if it is connected. */
+export function answerDevice(state: UserState, batch: Batch, at: number, length: number): void {
+  const device = findConnected(state, readU53(batch.view, at + At.DEVICE));
+  if (device !== 0) sendTransient(state, device, batch.bytes, at, length);
+}

@@ -1,0 +1,176 @@
+/**
+ * The user stage: owns users. Each has an inbox with one cursor a device, sessions, a block list, and presence. It takes
+ * what conversation lanes fan out and what gateways and other users' partitions say, and tells connections.
+ *
+ * One step does, in this order: cold chunks that are due to be rewritten; the frames of the batch, each to its end; then what
+ * else is due at the batch's time. Nothing is
+ * kept from step to step but rows, so a stage restored from an export goes on exactly as the one that wrote it.
+ */
+import { type Batch, BatchAt, BatchKind } from '../../core/batch.js';
+import { At, frameLength, Kind, readU53 } from '../../core/frame.js';
+import { numberOfDevice, userOfDevice } from '../../core/ids.js';
+import type { ChunkSink, Fetched, KeySink, Out, Stage } from '../../core/stage.js';
+import { acknowledge, nameAcked } from './acks.js';
+import { block } from './blocks.js';
+import { namePiece } from './catch-up.js';
+import { exportDirty, exportPart } from './export.js';
+import { answerDevice, takeFanOut } from './fan-out.js';
+import { hashState } from './hash.js';
+import { Importer } from './import.js';
+import { watch } from './presence.js';
+import { DeviceAt, getPair, UserAt } from './rows.js';
+import { connect, disconnect, findDevice, gatewayUp, listDevices, pull, pullsFrom, removeDevice } from './sessions.js';
+import { mergeDue, nameDue, settleDue } from './settle.js';
+import { type UserCounters, UserState, type UserStateOptions } from './state.js';
+import { takePresence } from './updates.js';
+
+export class UserStage implements Stage {
+  readonly #state: UserState;
+  #importer: Importer | undefined;
+
+  constructor(options: UserStateOptions) {
+    this.#state = new UserState(options);
+  }
+
+  needs(batch: Batch, keys: KeySink): void {
+    if (batch.header.kind === BatchKind.FRAMES) nameForFrames(this.#state, batch, keys);
+    nameDue(this.#state, batch.header.time, keys);
+  }
+
+  step(batch: Batch, out: Out, fetched: Fetched): void {
+    const state = this.#state;
+    state.nowMs = batch.header.time;
+    state.out = out;
+    state.fetched = fetched;
+    state.spillLeft = state.limits.spillStepBytes;
+    state.writtenChunks.clear();
+    mergeDue(state);
+    if (batch.header.kind === BatchKind.FANOUT) takeFanOut(state, batch);
+    else if (batch.header.kind === BatchKind.FRAMES) takeFrames(state, batch);
+    else state.counters.ignoredFrames += batch.header.count;
+    settleDue(state);
+  }
+
+  get wakeAtMs(): number {
+    return this.#state.alarms.earliest;
+  }
+
+  get dirtyBytes(): number {
+    return this.#state.dirtyBytes;
+  }
+
+  exportDirty(sink: ChunkSink): void {
+    exportDirty(this.#state, sink);
+  }
+
+  exportAll(cursor: number, bytes: number, sink: ChunkSink): number {
+    return exportPart(this.#state, cursor, bytes, sink);
+  }
+
+  importChunk(chunk: Uint8Array): void {
+    this.#importer ??= new Importer(this.#state);
+    this.#importer.take(chunk);
+  }
+
+  importDone(): void {
+    (this.#importer ?? new Importer(this.#state)).finish();
+    this.#importer = undefined;
+  }
+
+  stateHash(): number {
+    return hashState(this.#state);
+  }
+
+  /** What was done since this process started. */
+  get counters(): Readonly<UserCounters> {
+    return this.#state.counters;
+  }
+
+  /** What is held: for metrics and tests. */
+  get sizes(): Readonly<Record<'users' | 'devices' | 'entries' | 'chunks' | 'memoryBytes' | 'liveBytes', number>> {
+    const { users, devices, entries, chunks, memory } = this.#state;
+    return {
+      users: users.size,
+      devices: devices.size,
+      entries: entries.size,
+      chunks: chunks.size,
+      memoryBytes: memory.byteLength,
+      liveBytes: memory.liveBytes,
+    };
+  }
+}
+
+function takeFrames(state: UserState, batch: Batch): void {
+  let at: number = BatchAt.ENTRIES;
+  for (let n = 0; n < batch.header.count; n++) {
+    const length = frameLength(batch.view, at);
+    takeFrame(state, batch, at, length);
+    at += length;
+  }
+}
+
+function takeFrame(state: UserState, batch: Batch, at: number, length: number): void {
+  switch (batch.bytes[at + At.KIND]) {
+    case Kind.ACK:
+      return acknowledge(state, batch, at);
+    case Kind.PULL:
+      return pull(state, batch, at);
+    case Kind.CONNECT:
+      return connect(state, batch, at);
+    case Kind.DISCONNECT:
+      return disconnect(state, batch, at);
+    case Kind.GATEWAY_UP:
+      return gatewayUp(state, batch, at);
+    case Kind.WATCH:
+      return watch(state, batch, at);
+    case Kind.PRESENCE_NOTIFY:
+      return takePresence(state, batch, at);
+    case Kind.REJECT:
+      return answerDevice(state, batch, at, length);
+    case Kind.BLOCK:
+      return block(state, batch, at);
+    case Kind.DEVICES:
+      return listDevices(state, batch, at);
+    case Kind.DEVICE_REMOVE:
+      return removeDevice(state, batch, at);
+    case Kind.GENERATION:
+      state.generation = Math.max(state.generation, batch.view.getUint32(at + At.EXTRA));
+      state.partitionDirty = true;
+      return;
+    case Kind.TICK:
+      return;
+    default:
+      state.counters.ignoredFrames++;
+  }
+}
+
+/** Names the cold chunks that frames of the batch read. */
+function nameForFrames(state: UserState, batch: Batch, keys: KeySink): void {
+  const { view, bytes } = batch;
+  let at: number = BatchAt.ENTRIES;
+  for (let n = 0; n < batch.header.count; n++) {
+    const kind = bytes[at + At.KIND];
+    if (kind === Kind.ACK || kind === Kind.PULL || kind === Kind.CONNECT) nameForDevice(state, view, at, kind, keys);
+    at += frameLength(view, at);
+  }
+}
+
+function nameForDevice(state: UserState, view: DataView, at: number, kind: number, keys: KeySink): void {
+  const key = readU53(view, at + At.DEVICE);
+  const user = state.findUser(userOfDevice(key));
+  const u32 = state.memory.u32;
+  if (user === 0 || u32[user + UserAt.FIRST_CHUNK] === 0) return;
+  const device = findDevice(state, user, numberOfDevice(key));
+  if (device === 0) {
+    // The first device of a user begins at the oldest entry; a further one has nothing to fetch.
+    if (kind === Kind.CONNECT && u32[user + UserAt.DEVICES] === 0) namePiece(state, user, 0, keys);
+    return;
+  }
+  const position = readU53(view, at + At.INBOX);
+  if (kind !== Kind.PULL) nameAcked(state, user, device, position, keys);
+  if (kind === Kind.PULL) namePiece(state, user, pullsFrom(state, user, device, view, at), keys);
+  if (kind !== Kind.CONNECT) return;
+  const cursor = getPair(u32, device + DeviceAt.CURSOR);
+  const isKnown = position <= getPair(u32, user + UserAt.LAST);
+  namePiece(state, user, isKnown ? Math.max(position, cursor) : cursor, keys);
+}

@@ -1,0 +1,128 @@
+/** What the end-to-end suites share: a real server process, real client processes, and their output line by line. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export const root = fileURLToPath(new URL('../../../', import.meta.url));
+export const dunlin = join(root, 'cli', 'bin', 'dunlin.mjs');
+
+/** A child process whose lines can be waited for. Lines seen are kept, so waiting never comes too late. */
+export class Program {
+  readonly child: ChildProcess;
+  readonly lines: string[] = [];
+  readonly exit: Promise<number | null>;
+  readonly #waiters = new Set<() => void>();
+  #ended = false;
+
+  constructor(command: string, args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
+    this.child = spawn(command, args, {
+      cwd: options.cwd ?? root,
+      env: { ...process.env, ...options.env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    for (const stream of [this.child.stdout!, this.child.stderr!]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        this.lines.push(line);
+        for (const wake of this.#waiters) wake();
+      });
+    }
+    this.exit = once(this.child, 'close').then(([code]) => {
+      this.#ended = true;
+      for (const wake of this.#waiters) wake();
+      return code as number | null;
+    });
+  }
+
+  /** The first line, from `from` on, that matches; rejects with everything printed if the program ends without it. */
+  async line(pattern: RegExp, from = 0): Promise<string> {
+    let next = from;
+    for (;;) {
+      for (; next < this.lines.length; next++) if (pattern.test(this.lines[next]!)) return this.lines[next]!;
+      if (this.#ended) throw new Error(`the program ended without a line like ${pattern}:\n${this.text()}`);
+      await new Promise<void>((resolve) => {
+        const wake = (): void => {
+          this.#waiters.delete(wake);
+          resolve();
+        };
+        this.#waiters.add(wake);
+      });
+    }
+  }
+
+  write(text: string): void {
+    this.child.stdin!.write(text);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
+  text(): string {
+    return this.lines.join('\n');
+  }
+}
+
+export function runDunlin(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}): Program {
+  return new Program(process.execPath, [dunlin, ...args], options);
+}
+
+export function temporaryDirectory(name: string): string {
+  const directory = mkdtempSync(join(tmpdir(), `dunlin-${name}-`));
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+export interface Server {
+  readonly program: Program;
+  readonly url: string;
+  readonly admin: string;
+  readonly port: number;
+  readonly adminPort: number;
+  readonly data: string;
+  /** kill -9, and wait until it is gone. */
+  murder(): Promise<void>;
+  /** SIGTERM, and wait; the exit code. */
+  stop(): Promise<number | null>;
+}
+
+/** Starts `dunlin up` and waits until it is ready. Ports are free ones unless given. */
+export async function startServer(
+  options: { data?: string; port?: number; adminPort?: number; args?: readonly string[] } = {},
+): Promise<Server> {
+  const data = options.data ?? temporaryDirectory('data');
+  const ports = ['--port', String(options.port ?? 0), '--admin-port', String(options.adminPort ?? 0)];
+  const program = runDunlin(['up', '--json', '--data', data, ...ports, ...(options.args ?? [])]);
+  const ready = JSON.parse(await program.line(/^\{"url"/)) as { url: string; admin: string };
+  process.on('exit', () => program.kill('SIGKILL'));
+  return {
+    program,
+    url: ready.url,
+    admin: ready.admin,
+    port: Number(new URL(ready.url).port),
+    adminPort: Number(new URL(ready.admin).port),
+    data,
+    murder: async () => {
+      program.kill('SIGKILL');
+      await program.exit;
+    },
+    stop: async () => {
+      program.kill('SIGTERM');
+      return await program.exit;
+    },
+  };
+}
+
+/** The same server again: same data, same ports. */
+export async function restartServer(server: Server, args: readonly string[] = []): Promise<Server> {
+  return await startServer({ data: server.data, port: server.port, adminPort: server.adminPort, args });
+}
+
+/** Runs to the end; what it printed, and its exit code. */
+export async function finish(program: Program): Promise<{ code: number | null; text: string }> {
+  const code = await program.exit;
+  return { code, text: program.text() };
+}
