@@ -70,7 +70,12 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
       case '/ready':
         return answer(response, status.ready ? 200 : 503, 'application/json', `${JSON.stringify(status)}\n`);
       case '/status':
-        return answer(response, 200, 'application/json', `${JSON.stringify({ ...status, metrics: backbone.metrics() })}\n`);
+        return answer(
+          response,
+          200,
+          'application/json',
+          `${JSON.stringify({ ...status, metrics: backbone.metrics() })}\n`,
+        );
       case '/metrics':
         return answer(response, 200, registry.contentType, await registry.metrics());
       default:
@@ -82,7 +87,10 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      const why = error.code === 'EADDRINUSE' ? 'is in use: choose another with --admin-port' : `cannot be used: ${error.message}`;
+      const why =
+        error.code === 'EADDRINUSE'
+          ? 'is in use: choose another with --admin-port'
+          : `cannot be used: ${error.message}`;
       reject(new DunlinError(`the operators' port ${options.host}:${options.port} ${why}.`));
     });
     server.listen(options.port, options.host, resolve);

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
-import { after, before, beforeEach, test } from 'node:test';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { ReferenceSocketServer, unsignedToken } from '../client/reference-socket.js';
 import { groupConversation } from '../core/ids.js';
 import { runChat } from './chat.js';
@@ -27,6 +27,10 @@ after(async () => {
 beforeEach(async () => {
   server = new ReferenceSocketServer();
   await server.listen();
+});
+
+afterEach(async () => {
+  await server.kill();
 });
 
 /** One run of the command: what it printed, line by line, and what is typed into it. */
@@ -97,7 +101,6 @@ test('two chats: sent, delivered and read, both ways, and who is there', async (
   await bo.sees('# ada is blocked');
   await bo.quit();
   await ada.quit();
-  await server.kill();
 });
 
 test('the server is killed between two lines: nothing is missing, nothing is twice', async () => {
@@ -114,9 +117,11 @@ test('the server is killed between two lines: nothing is missing, nothing is twi
   await bo.sees('message 3 ada: three');
   await ada.sees('read 3', from);
   assert.deepEqual(bo.talk, ['message 1 ada: one', 'message 2 ada: two', 'message 3 ada: three']);
-  assert.ok(ada.lines.some((line) => /^offline — reconnecting in \d s$/.test(line)), ada.lines.join('\n'));
+  assert.ok(
+    ada.lines.some((line) => /^offline — reconnecting in \d s$/.test(line)),
+    ada.lines.join('\n'),
+  );
   await Promise.all([ada.quit(), bo.quit()]);
-  await server.kill();
 });
 
 test('a chat that ends and starts again shows what came meanwhile, once, and sends what was waiting', async () => {
@@ -139,7 +144,6 @@ test('a chat that ends and starts again shows what came meanwhile, once, and sen
   assert.deepEqual(bo.talk, ['message 2 ada: two', 'message 3 ada: three']);
   assert.deepEqual(ada.talk.slice(-3), ['sent 3', 'delivered 3', 'read 3']);
   await Promise.all([ada.quit(), bo.quit()]);
-  await server.kill();
 });
 
 test('a group is created by the first who comes, and the others talk in it', async () => {
@@ -151,7 +155,6 @@ test('a group is created by the first who comes, and the others talk in it', asy
   await ada.sees('message 2 bo: hello all');
   await bo.sees('read 2');
   await Promise.all([ada.quit(), bo.quit()]);
-  await server.kill();
 });
 
 test('the end of the input sends what was entered, then leaves', async () => {
@@ -162,7 +165,6 @@ test('the end of the input sends what was entered, then leaves', async () => {
   assert.equal(await ada.exit, 0);
   await bo.sees('message 2 ada: two');
   await bo.quit();
-  await server.kill();
 });
 
 test('one state file serves one process; a damaged one is not taken for a new one', async () => {
@@ -172,5 +174,4 @@ test('one state file serves one process; a damaged one is not taken for a new on
   await rm(lockPath);
   await writeFile(join(directory, 'lock-ada.json'), '{"version":1,');
   await assert.rejects(new Terminal(1, 'lock-ada').exit, /not a chat's state/);
-  await server.kill();
 });

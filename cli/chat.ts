@@ -77,6 +77,8 @@ class Chat {
   #toldTypingAtMs = 0;
   #exitCode = 0;
   #finish: (() => void) | undefined;
+  /** What was entered before the saved state was loaded. */
+  #early: string[] | undefined = [];
 
   constructor(options: ChatOptions, state: ChatState, streams: ChatStreams) {
     this.#options = options;
@@ -96,12 +98,10 @@ class Chat {
     });
     this.#showHistory();
     this.#listen();
-    this.#client.connect().then(
-      () => this.#started(),
-      (error: unknown) => this.#fail(textOf(error)),
-    );
     this.#readInput();
+    void this.#connect();
     await finished;
+    this.#finish = undefined;
     clearInterval(this.#countdown);
     clearTimeout(this.#typingTimer);
     await this.#client.close();
@@ -109,7 +109,23 @@ class Chat {
     return this.#exitCode;
   }
 
+  async #connect(): Promise<void> {
+    try {
+      await this.#client.prepare();
+      const early = this.#early ?? [];
+      this.#early = undefined;
+      const connected = this.#client.connect();
+      for (const text of early) this.#entered(text);
+      await connected;
+    } catch (error) {
+      this.#fail(textOf(error));
+      return;
+    }
+    this.#started();
+  }
+
   #fail(text: string): void {
+    if (this.#finish === undefined) return;
     this.#screen.notice(text);
     this.#exitCode = 1;
     this.#finish?.();
@@ -150,8 +166,9 @@ class Chat {
     client.on('block', ({ user, blocked }) => {
       this.#screen.notice(`${this.#name(user)} is ${blocked ? 'blocked' : 'no longer blocked'}`);
     });
-    client.on('group', ({ user, change, users, conversation }) => {
+    client.on('group', ({ user, change, users, conversation, seq }) => {
       if (!this.#isThis(conversation)) return;
+      client.read(conversation, seq);
       const names = users.map((one) => this.#name(one)).join(', ');
       this.#screen.notice(`${this.#name(user)}: ${change}${names === '' ? '' : ` ${names}`}`);
     });
@@ -220,10 +237,10 @@ class Chat {
     this.#showStatus();
   }
 
-  #connectionChanged({ state, reconnectInMs, reason }: ClientState): void {
+  #connectionChanged({ state, reconnectInMs, reason, code }: ClientState): void {
     clearInterval(this.#countdown);
     if (state === 'closed') {
-      if (reason !== undefined && reason !== '' && this.#finish !== undefined) this.#fail(reason);
+      this.#fail(reason === undefined || reason === '' ? `closed with code ${code}` : reason);
       return;
     }
     if (state === 'live') this.#connection = undefined;
@@ -312,7 +329,10 @@ class Chat {
   }
 
   #readInput(): void {
-    this.#readline.on('line', (text) => this.#entered(text.trim()));
+    this.#readline.on('line', (text) => {
+      if (this.#early === undefined) this.#entered(text.trim());
+      else this.#early.push(text.trim());
+    });
     this.#readline.on('SIGINT', () => this.#finish?.());
     this.#readline.on('close', () => void this.#inputEnded());
     if (!this.#isTerminal) return;
@@ -379,11 +399,13 @@ class Chat {
 
   /** What was piped in still goes out, if it can soon. */
   async #inputEnded(): Promise<void> {
-    if (this.#client.outboxSize > 0 && !this.#isTerminal) {
+    if (this.#finish === undefined) return;
+    const isLeft = (): boolean => this.#client.outboxSize > 0 || (this.#early ?? []).length > 0;
+    if (isLeft() && !this.#isTerminal) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, LAST_SENDS_MS);
         const look = (): void => {
-          if (this.#client.outboxSize > 0) return;
+          if (isLeft()) return;
           clearTimeout(timer);
           resolve();
         };

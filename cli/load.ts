@@ -24,7 +24,7 @@ import { DEFAULT_URL, defaultDataDirectory } from './defaults.js';
 /** Sockets of one process: descriptors are often capped at 20,000. */
 const CONNECTIONS_PER_PROCESS_MAX = 15_000;
 /** Messages a second of one process, with room for what they come to at the receivers. */
-const RATE_PER_PROCESS = 40_000;
+const RATE_PER_PROCESS = 10_000;
 /** Below what a gateway admits by default, so that the ramp is not what is measured. */
 const CONNECTS_PER_SECOND = 1_500;
 /** Users in the replay of a trace, unless told otherwise: its people are spread over them. */

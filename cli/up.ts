@@ -48,7 +48,12 @@ export function upCommand(): Command {
     .description('Serve: gateways, log, pipelines and store in one process, with its data on this disk.')
     .option('--host <address>', 'address to listen on', DEFAULT_HOST)
     .option('--port <number>', 'port for clients (0: any free one)', port, DEFAULT_PORT)
-    .option('--admin-port <number>', 'port for operators, on the same address (0: any free one)', port, DEFAULT_ADMIN_PORT)
+    .option(
+      '--admin-port <number>',
+      'port for operators, on the same address (0: any free one)',
+      port,
+      DEFAULT_ADMIN_PORT,
+    )
     .option('--data <directory>', 'where everything is kept (or DUNLIN_DATA)', defaultDataDirectory())
     .option(
       '--partitions <number>',
@@ -124,10 +129,13 @@ function announce(flags: UpFlags, backbone: Backbone, adminPort: number, tookMs:
   const url = `${flags.tlsKey === undefined ? 'ws' : 'wss'}://${host}:${backbone.port}/socket`;
   const admin = `http://${host}:${adminPort}`;
   if (flags.json === true) {
-    console.log(JSON.stringify({ url, admin, data: backbone.dataDirectory, pid: process.pid, ready_ms: Math.round(tookMs) }));
+    console.log(
+      JSON.stringify({ url, admin, data: backbone.dataDirectory, pid: process.pid, ready_ms: Math.round(tookMs) }),
+    );
     return;
   }
-  const urlFlag = flags.port === DEFAULT_PORT && flags.host === DEFAULT_HOST && flags.tlsKey === undefined ? '' : ` --url ${url}`;
+  const urlFlag =
+    flags.port === DEFAULT_PORT && flags.host === DEFAULT_HOST && flags.tlsKey === undefined ? '' : ` --url ${url}`;
   const dataFlag = flags.data === defaultDataDirectory() ? '' : ` --data ${flags.data}`;
   console.log(`dunlin is ready, ${(tookMs / 1000).toFixed(1)} s after its start
 

@@ -205,7 +205,7 @@ test('bad input is told to the application: a token, a URL, a conversation, a pa
   await assert.rejects(new DunlinClient({ url: server.url, token: unsignedToken(0, 1) }).connect(), /user 0/);
   await assert.rejects(new DunlinClient({ url: 'nonsense', token: unsignedToken(1, 1) }).connect(), /nonsense/);
   const ada = new DunlinClient({ url: server.url, token: unsignedToken(12, 1) });
-  await assert.rejects(ada.send({ a: 12, b: 13 }, 'x'), /connect\(\) first/);
+  await assert.rejects(ada.send({ a: 12, b: 13 }, 'x'), /prepare\(\) first/);
   await ada.connect();
   await assert.rejects(ada.send({ a: 13, b: 12 }, 'x'), /ascending/);
   await assert.rejects(ada.send({ a: 12, b: 13 }, new Uint8Array(65_537)), /65537 bytes, the limit is 65536/);

@@ -324,7 +324,7 @@ export class ReferenceServer {
     const extra = isGroup ? Math.min(...all.map((one) => one.read)) : member.read;
     const device = isGroup ? 0 : user * DEVICE_KEY_FACTOR;
     const receipt = makeFrame({ kind: Kind.RECEIPT, convA, convB, device, seq, extra });
-    for (const other of members.keys()) if (other !== user) this.#deliver(other, receipt, 0);
+    for (const other of members.keys()) if (isGroup || other !== user) this.#deliver(other, receipt, 0);
   }
 
   #info(frame: Frame): void {
@@ -456,7 +456,7 @@ export class ReferenceServer {
 }
 
 function newMember(joinedSeq: number, isAdmin: boolean): Member {
-  return { isAdmin, joinedSeq, delivered: 0, read: 0 };
+  return { isAdmin, joinedSeq, delivered: joinedSeq, read: joinedSeq };
 }
 
 function rejection(frame: Frame, code: number): Frame {

@@ -214,13 +214,9 @@ export class ClientShell extends Emitter<ShellEvents> {
 
   // --- life ---------------------------------------------------------------------------------------------------------------
 
-  /**
-   * Loads the saved state and connects; resolves when the inbox has been caught up with. Attach handlers before: messages
-   * come during this call. Rejects if the connection is refused for good; lost connections are made again without a word
-   * beyond `state` events.
-   */
-  async connect(): Promise<void> {
-    if (this.#core !== undefined) throw new DunlinError('The client is connected already.');
+  /** Loads the saved state, so that `send` works before the first connection stands. Called by `connect` if need be. */
+  async prepare(): Promise<void> {
+    if (this.#core !== undefined) return;
     const device = deviceOfToken(await this.#token());
     const snapshot = await this.#options.storage?.load();
     const random = new Prng(this.#platform.seed());
@@ -228,13 +224,21 @@ export class ClientShell extends Emitter<ShellEvents> {
     const { freshDevice } = this.#options;
     const renewsToken = typeof this.#options.token !== 'string';
     const options = { device, random, snapshot, acknowledge, freshDevice, renewsToken } as const;
-    const core = new ClientCore(options, this.#coreEvents());
-    this.#core = core;
-    this.#savedRevision = core.revision;
+    this.#core = new ClientCore(options, this.#coreEvents());
+    this.#savedRevision = this.#core.revision;
+  }
+
+  /**
+   * Connects; resolves when the inbox has been caught up with. Attach handlers before: messages come during this call.
+   * Rejects if the connection is refused for good; lost connections are made again without a word beyond `state` events.
+   */
+  async connect(): Promise<void> {
+    await this.prepare();
+    const core = this.#live();
+    if (core.state !== LinkState.CLOSED) throw new DunlinError('The client is connected already.');
     await new Promise<void>((resolve, reject) => {
       this.#startup = { resolve, reject };
-      core.start(this.#platform.nowMs());
-      this.#pump();
+      this.#enter((nowMs) => core.start(nowMs));
     });
   }
 
@@ -397,7 +401,7 @@ export class ClientShell extends Emitter<ShellEvents> {
   }
 
   #live(): ClientCore {
-    if (this.#core === undefined) throw new DunlinError('Call connect() first.');
+    if (this.#core === undefined) throw new DunlinError('Call connect() or prepare() first.');
     return this.#core;
   }
 

@@ -26,8 +26,10 @@ export interface DataDirectory {
 
 function explain(path: string, error: unknown): DunlinError {
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'EROFS') return new DunlinError(`the data directory ${path} is on a read-only file system: it cannot be written.`);
-  if (code === 'EACCES' || code === 'EPERM') return new DunlinError(`the data directory ${path} cannot be written: permission denied.`);
+  if (code === 'EROFS')
+    return new DunlinError(`the data directory ${path} is on a read-only file system: it cannot be written.`);
+  if (code === 'EACCES' || code === 'EPERM')
+    return new DunlinError(`the data directory ${path} cannot be written: permission denied.`);
   if (code === 'ENOTDIR' || code === 'EEXIST') return new DunlinError(`${path} is a file, not a data directory.`);
   if (code === 'ENOSPC') return new DunlinError(`the disk of the data directory ${path} is full.`);
   return new DunlinError(`the data directory ${path} cannot be used: ${message}`);
@@ -66,7 +68,9 @@ function lock(path: string): string {
     const owner = Number(pid);
     const lives = owner > 0 && isAlive(owner) && (start === undefined || startOf(owner) === start);
     if (lives) {
-      throw new DunlinError(`the data directory ${path} is locked by process ${owner}: stop that one, or use another with --data.`);
+      throw new DunlinError(
+        `the data directory ${path} is locked by process ${owner}: stop that one, or use another with --data.`,
+      );
     }
     fs.rmSync(file, { force: true });
   }
@@ -98,13 +102,22 @@ function readMeta(path: string): { partitions: number } | undefined {
   try {
     meta = JSON.parse(fs.readFileSync(file, 'utf8'));
   } catch {
-    throw new DunlinError(`${file} is damaged: it is no JSON. Bring it back from a copy, e.g. {"format":${DATA_FORMAT},"partitions":${PARTITIONS_DEFAULT}}.`);
+    throw new DunlinError(
+      `${file} is damaged: it is no JSON. Bring it back from a copy, e.g. {"format":${DATA_FORMAT},"partitions":${PARTITIONS_DEFAULT}}.`,
+    );
   }
   const { format, partitions } = (meta ?? {}) as { format?: unknown; partitions?: unknown };
   if (format !== DATA_FORMAT) {
-    throw new DunlinError(`${file} says format ${String(format)}, from a newer version; this one knows format ${DATA_FORMAT}.`);
+    throw new DunlinError(
+      `${file} says format ${String(format)}, from a newer version; this one knows format ${DATA_FORMAT}.`,
+    );
   }
-  if (typeof partitions !== 'number' || !Number.isInteger(partitions) || partitions < 1 || partitions > PARTITIONS_MAX) {
+  if (
+    typeof partitions !== 'number' ||
+    !Number.isInteger(partitions) ||
+    partitions < 1 ||
+    partitions > PARTITIONS_MAX
+  ) {
     throw new DunlinError(`${file} says ${String(partitions)} partitions: expected 1 to ${PARTITIONS_MAX}.`);
   }
   return { partitions };

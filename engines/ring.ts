@@ -21,7 +21,8 @@ const RECORD_HEADER_BYTES = 16;
 const SKIP = 0xffff_ffff;
 
 export function createRing(bytes: number): SharedArrayBuffer {
-  if (bytes < 64 || (bytes & (bytes - 1)) !== 0) throw new RangeError(`a ring of ${bytes} bytes: a power of two is needed`);
+  if (bytes < 64 || (bytes & (bytes - 1)) !== 0)
+    throw new RangeError(`a ring of ${bytes} bytes: a power of two is needed`);
   return new SharedArrayBuffer(DATA_AT + bytes);
 }
 

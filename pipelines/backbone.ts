@@ -200,7 +200,11 @@ class EmbeddedBackbone implements Backbone {
       const onMessage = (message: unknown): void => {
         if ((message as { running?: boolean }).running === true) resolve();
       };
-      lane.supervised = this.#supervise(`${lane.stage} lane ${lane.number}`, (n) => this.#laneWorker(lane, n), onMessage);
+      lane.supervised = this.#supervise(
+        `${lane.stage} lane ${lane.number}`,
+        (n) => this.#laneWorker(lane, n),
+        onMessage,
+      );
     });
     const broken = await Promise.race([running, this.failed]);
     if (broken !== undefined) throw broken;
@@ -230,7 +234,11 @@ class EmbeddedBackbone implements Backbone {
       order: lane.order.buffer as SharedArrayBuffer,
     };
     const name = `${lane.stage}-${lane.number}`;
-    return new Worker(new URL('./lane-worker.js', import.meta.url), { workerData: data, transferList: [store.port], name });
+    return new Worker(new URL('./lane-worker.js', import.meta.url), {
+      workerData: data,
+      transferList: [store.port],
+      name,
+    });
   }
 
   #incarnation(restart: number): number {
@@ -251,7 +259,11 @@ class EmbeddedBackbone implements Backbone {
           gateway.listening = true;
           resolve();
         };
-        gateway.supervised = this.#supervise(`gateway ${gateway.number}`, (n) => this.#gatewayWorker(gateway, n), onMessage);
+        gateway.supervised = this.#supervise(
+          `gateway ${gateway.number}`,
+          (n) => this.#gatewayWorker(gateway, n),
+          onMessage,
+        );
       });
     }
   }
@@ -306,9 +318,11 @@ class EmbeddedBackbone implements Backbone {
     for (const lane of this.#lanes) {
       const name = `${lane.stage} lane ${lane.number}`;
       if (lane.status[LaneFieldIndex.running] === 0) problems.push(`${name} recovers.`);
-      if (lane.status[LaneFieldIndex.refused_commits]! > 0) problems.push(`the store refuses commits of ${name}: is the disk full?`);
+      if (lane.status[LaneFieldIndex.refused_commits]! > 0)
+        problems.push(`the store refuses commits of ${name}: is the disk full?`);
     }
-    for (const gateway of this.#gateways) if (!gateway.listening) problems.push(`gateway ${gateway.number} does not listen.`);
+    for (const gateway of this.#gateways)
+      if (!gateway.listening) problems.push(`gateway ${gateway.number} does not listen.`);
     if (this.#log.isRefusing()) problems.push('the disk is nearly full: new sends are refused.');
     if (Atomics.load(this.#admission, 0) === 1) problems.push('the lanes are too far behind: new sends are refused.');
     if (this.#stopping) problems.push('draining.');
@@ -322,7 +336,12 @@ class EmbeddedBackbone implements Backbone {
     for (const gateway of this.#gateways) metrics.push(...describeGateway(gateway));
     ['conversation', 'user'].forEach((topic, number) => {
       const help = 'bytes appended to the log since the process started';
-      metrics.push({ name: 'dunlin_log_appended_bytes_total', help, labels: { topic }, value: this.#log.appendedBytes(number) });
+      metrics.push({
+        name: 'dunlin_log_appended_bytes_total',
+        help,
+        labels: { topic },
+        value: this.#log.appendedBytes(number),
+      });
     });
     const { ready } = this.status();
     metrics.push({ name: 'dunlin_ready', help: '1 while it takes traffic', labels: {}, value: ready ? 1 : 0 });
@@ -354,8 +373,16 @@ class EmbeddedBackbone implements Backbone {
     const order = drainMs > 0 && this.#broken === undefined ? LaneOrder.DRAIN : LaneOrder.STOP;
     await this.#stopAll(this.#gateways, order, drainMs);
     // The conversation lanes first: what they still emit is work for the user lanes.
-    await this.#stopAll(this.#lanes.filter((lane) => lane.stage === 'conversation'), order, drainMs);
-    await this.#stopAll(this.#lanes.filter((lane) => lane.stage === 'user'), order, drainMs);
+    await this.#stopAll(
+      this.#lanes.filter((lane) => lane.stage === 'conversation'),
+      order,
+      drainMs,
+    );
+    await this.#stopAll(
+      this.#lanes.filter((lane) => lane.stage === 'user'),
+      order,
+      drainMs,
+    );
     await this.#log.close();
     await this.#store.close();
     this.#directory.close();
@@ -433,7 +460,13 @@ async function openLog(
   return await createLog({
     directory: join(directory.path, 'log'),
     topics: [
-      { name: 'conversation', partitions, durability: Durability.BEFORE_READ, guarded: true, readers: plan.conversationBells },
+      {
+        name: 'conversation',
+        partitions,
+        durability: Durability.BEFORE_READ,
+        guarded: true,
+        readers: plan.conversationBells,
+      },
       { name: 'user', partitions, durability: Durability.LAZY, guarded: false, readers: plan.userBells },
     ],
     producers: [

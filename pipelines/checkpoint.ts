@@ -9,10 +9,11 @@
  * The meta record names what counts, and a commit writes it last: chunks of a commit that did not come to its meta are
  * never read, and are cleared by the next one with that number.
  */
+
+import { DunlinError } from '../core/errors.js';
 import { baseKey, deltaKey, fenceKey, metaKey } from '../core/keys.js';
 import { STORE_TRANSACTION_BYTES_MAX } from '../core/limits.js';
 import type { Expectation, KeyRange, Put, StoreTransaction } from '../core/ports.js';
-import { DunlinError } from '../core/errors.js';
 import { keyBytes } from './outbox.js';
 
 export interface Meta {
@@ -56,7 +57,9 @@ export function decodeMeta(bytes: Uint8Array): Meta {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const format = bytes.length >= 4 ? view.getUint32(0) : 0;
   if (format !== FORMAT || bytes.length !== 4 + FIELDS.length * 8) {
-    throw new DunlinError(`checkpoint format ${format} is not known here (${FORMAT} is): use the version that wrote it`);
+    throw new DunlinError(
+      `checkpoint format ${format} is not known here (${FORMAT} is): use the version that wrote it`,
+    );
   }
   const [offset, commit, firstDelta, base, baseBytes, deltaBytes, timeMs] = FIELDS.map((_, i) =>
     view.getFloat64(4 + i * 8),
@@ -106,7 +109,10 @@ export function deltaRange(owner: { stage: number; partition: number }, from: nu
 }
 
 export function baseRange(owner: { stage: number; partition: number }, base: number): KeyRange {
-  return { begin: baseKey(owner.stage, owner.partition, base, 0), end: baseKey(owner.stage, owner.partition, base + 1, 0) };
+  return {
+    begin: baseKey(owner.stage, owner.partition, base, 0),
+    end: baseKey(owner.stage, owner.partition, base + 1, 0),
+  };
 }
 
 function sizeOf(put: Put): number {
@@ -166,7 +172,12 @@ export function commitTransactions(owner: Owner, content: CommitContent): StoreT
 }
 
 /** The transaction that writes one piece of a new base; the first piece clears what an earlier attempt left. */
-export function basePiece(owner: Owner, base: number, firstChunk: number, chunks: readonly Uint8Array[]): StoreTransaction {
+export function basePiece(
+  owner: Owner,
+  base: number,
+  firstChunk: number,
+  chunks: readonly Uint8Array[],
+): StoreTransaction {
   return {
     expect: fenced(owner),
     clear: firstChunk === 0 ? [baseRange(owner, base)] : [],

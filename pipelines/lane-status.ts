@@ -23,7 +23,10 @@ export type LaneField = (typeof LANE_FIELDS)[number];
 
 export const LANE_STATUS_BYTES = LANE_FIELDS.length * 8;
 
-export const LaneFieldIndex = Object.fromEntries(LANE_FIELDS.map((field, i) => [field, i])) as Record<LaneField, number>;
+export const LaneFieldIndex = Object.fromEntries(LANE_FIELDS.map((field, i) => [field, i])) as Record<
+  LaneField,
+  number
+>;
 
 /** What the supervisor tells a lane, as one Int32. */
 export const LaneOrder = { RUN: 0, DRAIN: 1, STOP: 2, FAIL: 3 } as const;

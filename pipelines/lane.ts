@@ -25,8 +25,8 @@ import {
   type LogConsumer,
   type LogProducer,
   type Store,
-  Topic,
   TOPICS,
+  Topic,
 } from '../core/ports.js';
 import type { Fetched, Stage } from '../core/stage.js';
 import { Destination, keyBytes, keyText, Outbox } from './outbox.js';
@@ -219,7 +219,9 @@ export class Lane {
   #emit(): boolean {
     const partition = this.#emitting;
     if (partition === undefined) return true;
-    const done = partition.outbox.flush((destination, topic, number, batch) => this.#send(destination, topic, number, batch));
+    const done = partition.outbox.flush((destination, topic, number, batch) =>
+      this.#send(destination, topic, number, batch),
+    );
     if (done) this.#emitting = undefined;
     else this.counters.stalledTurns++;
     return done;
@@ -231,7 +233,10 @@ export class Lane {
 
   #send(destination: number, topic: number, number: number, batch: Uint8Array): boolean {
     const { egress, producer } = this.#options;
-    const sent = destination === Destination.GATEWAY ? egress!.offer(number, batch) : producer.append(topic, number, batch, this.#tag(topic));
+    const sent =
+      destination === Destination.GATEWAY
+        ? egress!.offer(number, batch)
+        : producer.append(topic, number, batch, this.#tag(topic));
     if (!sent) return false;
     this.counters.emitted++;
     if (destination === Destination.LOG) this.#appended[topic]!++;

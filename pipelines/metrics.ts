@@ -30,6 +30,11 @@ export function describeLane(stage: string, lane: number, restarts: number, stat
     const [name, help] = LANE_METRICS[field];
     return { name, help, labels, value: status[i]! };
   });
-  metrics.push({ name: 'dunlin_lane_restarts_total', help: 'times the lane was started again', labels, value: restarts });
+  metrics.push({
+    name: 'dunlin_lane_restarts_total',
+    help: 'times the lane was started again',
+    labels,
+    value: restarts,
+  });
   return metrics;
 }

@@ -22,7 +22,16 @@ test('batches carry their source, and go out once each, in the order in which th
   const sent: unknown[] = [];
   const all = outbox.flush((destination, topic, number, bytes) => {
     const { header } = openBatch(bytes);
-    sent.push([destination, topic, number, header.kind, header.count, header.sourceSeq, header.sourceEpoch, header.index]);
+    sent.push([
+      destination,
+      topic,
+      number,
+      header.kind,
+      header.count,
+      header.sourceSeq,
+      header.sourceEpoch,
+      header.index,
+    ]);
     return true;
   });
   assert.ok(all);

@@ -53,7 +53,8 @@ export class Outbox implements Out {
   }
 
   #builder(destination: number, topic: number, number: number, kind: number, bytes: number): BatchBuilder {
-    if (bytes + BATCH_HEADER_BYTES > BATCH_BYTES_MAX) throw new RangeError(`an entry of ${bytes} bytes fits into no batch`);
+    if (bytes + BATCH_HEADER_BYTES > BATCH_BYTES_MAX)
+      throw new RangeError(`an entry of ${bytes} bytes fits into no batch`);
     const id = ((destination * 4 + topic) * 4 + kind) * 65_536 + number;
     let stream = this.#streams.get(id);
     if (stream === undefined) {

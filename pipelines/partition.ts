@@ -408,4 +408,3 @@ export class Partition {
     return `partition ${this.number} ${this.state} epoch ${this.epoch} offset ${this.offset} commit ${this.#meta.commit}`;
   }
 }
-

@@ -332,7 +332,6 @@ export class LoadRun {
 
   #keep(interval: Interval, latencies: Histogram): void {
     const series = this.#series;
-    const round = (value: number): number => Math.round(value * 100) / 100;
     const ms = (value: number): number | null => (latencies.count === 0 ? null : round(value));
     series.seconds.push(round(interval.elapsedMs / 1_000));
     series.sent_per_s.push(round(interval.sentPerSecond));
@@ -542,10 +541,10 @@ export class LoadRun {
     const { counters, rejected } = this.#last;
     const { violations } = verdict;
     if (violations.kept[0] !== undefined) this.#violation({ ...violations.kept[0], frames: [] });
-    const count = (...faults: Fault[]): number => faults.reduce((sum, fault) => sum + violations.ofFault(fault), 0);
+    const ofFaults = (...faults: Fault[]): number =>
+      faults.reduce((total, fault) => total + violations.ofFault(fault), 0);
     const population = this.#population;
     const durationS = Math.max(0.001, (this.#sentUntilMs - this.#startMs) / 1_000);
-    const round = (value: number): number => Math.round(value * 10) / 10;
     const { trace, workload } = this.#plan;
     const best = steps.filter((step) => step.ok).reduce((max, step) => Math.max(max, step.rate), 0);
     const result: LoadResult = {
@@ -554,11 +553,11 @@ export class LoadRun {
       sent: counters.sent,
       acked: counters.acked,
       delivered: counters.delivered,
-      lost: count('lost'),
-      duplicated: count('double'),
-      out_of_order: count('order', 'disagreement'),
-      gaps: count('gap'),
-      invented: count('invented', 'membership'),
+      lost: ofFaults('lost'),
+      duplicated: ofFaults('double'),
+      out_of_order: ofFaults('order', 'disagreement'),
+      gaps: ofFaults('gap'),
+      invented: ofFaults('invented', 'membership'),
       violations: countByGuarantee(violations),
       first_violation: this.#first ?? null,
       latency_ms: summarise(this.#latencies.all),
@@ -631,6 +630,11 @@ function countByGuarantee(violations: Violations): Record<string, number> {
   return counts;
 }
 
+/** To two decimals. */
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
+
 function isBusy(cpu: number, lagMs: number): boolean {
   return cpu > GENERATOR_CPU_MAX || lagMs > GENERATOR_LAG_MS_MAX;
 }
@@ -638,7 +642,6 @@ function isBusy(cpu: number, lagMs: number): boolean {
 function describeOutages(outages: readonly number[]): LoadResult['cut_off_ms'] {
   if (outages.length === 0) return null;
   const sorted = outages.toSorted((a, b) => a - b);
-  const round = (ms: number): number => Math.round(ms * 10) / 10;
   return { cuts: sorted.length, median: round(sorted[Math.floor(sorted.length / 2)]!), max: round(sorted.at(-1)!) };
 }
 
@@ -649,14 +652,13 @@ function stepHead(): string {
 }
 
 function stepLine(step: FindMaxStep): string {
-  const ms = (value: number | null): string => (value === null ? '–' : formatMs(value));
   const cells = [
     formatCount(step.rate),
     formatCount(step.sent_per_s),
     formatCount(step.delivered_per_s),
-    ms(step.p50_ms),
-    ms(step.p95_ms),
-    ms(step.p99_ms),
+    formatMs(step.p50_ms),
+    formatMs(step.p95_ms),
+    formatMs(step.p99_ms),
     formatCount(step.backlog),
     formatShare(step.generator_cpu),
   ];

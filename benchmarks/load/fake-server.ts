@@ -48,6 +48,8 @@ interface Device {
   key: number;
   cursor: number;
   socket: WebSocket | undefined;
+  /** HELLO has come on this socket. */
+  greeted: boolean;
   out: Uint8Array[];
 }
 
@@ -101,8 +103,8 @@ export class FakeServer {
   #port: number;
   #sequenced = 0;
   #faulted = false;
-  /** For `swap` and `reorder`: what is held back until the next one comes. */
-  #held: { frame: Frame; device?: Device } | undefined;
+  /** For `swap`: what is held back until the next one comes. */
+  #held: { frame: Frame; device: Device } | undefined;
   #flushing = false;
   readonly #dirty = new Set<Device>();
 
@@ -157,7 +159,7 @@ export class FakeServer {
     const user = this.#userOf(userId);
     let device = user.devices.get(number);
     if (!device) {
-      device = { key: userId * DEVICE_KEY_FACTOR + number, cursor: 0, socket: undefined, out: [] };
+      device = { key: userId * DEVICE_KEY_FACTOR + number, cursor: 0, socket: undefined, greeted: false, out: [] };
       user.devices.set(number, device);
     }
     return device;
@@ -187,17 +189,20 @@ export class FakeServer {
     device.socket?.terminate();
     device.socket = socket;
     device.out = [];
-    let greeted = false;
+    device.greeted = false;
     socket.on('message', (data: Buffer) => {
-      for (const frame of readFrames(data)) {
+      if (device.socket !== socket) return;
+      for (const frame of this.#reorder(device, readFrames(data))) {
         if (frame.kind === Kind.HELLO) {
-          greeted = true;
+          device.greeted = true;
           this.#hello(device, frame);
-        } else if (greeted) this.#take(device, frame);
+        } else if (device.greeted) this.#take(device, frame);
       }
     });
     socket.on('close', () => {
-      if (device.socket === socket) device.socket = undefined;
+      if (device.socket !== socket) return;
+      device.socket = undefined;
+      device.greeted = false;
     });
     socket.on('error', () => {});
   }
@@ -231,6 +236,24 @@ export class FakeServer {
     else if (frame.kind === Kind.INFO) this.#info(device, frame);
     else if (frame.kind === Kind.PING) this.#send(device, makeFrame({ kind: Kind.PONG, extra: frame.extra }));
     else if (frame.kind === Kind.BYE) device.socket?.close(1000);
+  }
+
+  /** For `reorder`: sequences two neighbouring messages of one conversation the wrong way round, and takes them out. */
+  #reorder(device: Device, frames: Frame[]): Frame[] {
+    if (this.#fault !== 'reorder' || this.#faulted || this.#sequenced < this.#faultAt) return frames;
+    const at = frames.findIndex((one, i) => {
+      const next = frames[i + 1];
+      return one.kind === Kind.MESSAGE && next?.kind === Kind.MESSAGE && next.counter === one.counter + 1;
+    });
+    if (at < 0) return frames;
+    const [first, second] = frames.splice(at, 2);
+    const conversation = this.#conversationOf(first!.convA, first!.convB)!;
+    conversation.counters.set(device.key, second!.counter);
+    for (const one of [second!, first!]) {
+      this.#accept(conversation, { ...one, device: device.key, payload: one.payload.slice() });
+    }
+    this.#faulted = true;
+    return frames;
   }
 
   #info(device: Device, frame: Frame): void {
@@ -276,14 +299,6 @@ export class FakeServer {
 
   /** True if the fault took the frame's place. */
   #misbehave(conversation: Conversation, device: Device, frame: Frame): boolean {
-    if (this.#held && this.#fault === 'reorder' && this.#held.frame.device === device.key) {
-      const held = this.#held.frame;
-      if (held.convA !== frame.convA || held.convB !== frame.convB) return false;
-      this.#held = undefined;
-      this.#accept(conversation, frame);
-      this.#accept(conversation, held);
-      return true;
-    }
     if (this.#faulted) return false;
     switch (this.#fault) {
       case 'double':
@@ -297,10 +312,6 @@ export class FakeServer {
         this.#accept(conversation, { ...frame, payload: Buffer.from('made up, and never sent by anybody at all') });
         return true;
       }
-      case 'reorder':
-        this.#held = { frame };
-        this.#faulted = true;
-        return true;
       case 'reject-deliver':
         this.#reject(device, frame, ErrorCodes.TOO_LARGE.code);
         break;
@@ -341,7 +352,7 @@ export class FakeServer {
     const entry = { position: ++user.position, frame };
     user.inbox.push(entry);
     for (const device of user.devices.values()) {
-      if (device.socket) this.#deliver(device, this.#view(entry, device));
+      if (device.greeted) this.#deliver(device, this.#view(entry, device));
     }
   }
 

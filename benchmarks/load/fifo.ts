@@ -48,6 +48,11 @@ export class Fifo {
   }
 }
 
+function grow<T extends Float64Array | Int32Array | Uint32Array | Uint8Array>(old: T, grown: T): T {
+  grown.set(old);
+  return grown;
+}
+
 /** What is known of each send without an outcome, by slot: the number that goes through the client's outbox as its tag. */
 export class InFlight {
   intendedMs = new Float64Array(1_024);
@@ -75,10 +80,6 @@ export class InFlight {
 
   #grow(): void {
     const size = this.intendedMs.length * 2;
-    const grow = <T extends Float64Array | Int32Array | Uint32Array | Uint8Array>(old: T, grown: T): T => {
-      grown.set(old);
-      return grown;
-    };
     this.intendedMs = grow(this.intendedMs, new Float64Array(size));
     this.conversation = grow(this.conversation, new Int32Array(size));
     this.serial = grow(this.serial, new Uint32Array(size));

@@ -139,10 +139,13 @@ export interface LatencySummary {
   readonly mean: number;
 }
 
+function round(ms: number): number {
+  return Math.round(ms * 1_000) / 1_000;
+}
+
 /** Milliseconds, rounded to microseconds; null where nothing was measured, so that JSON stays valid. */
 export function summarise(histogram: Histogram): LatencySummary | null {
   if (histogram.count === 0) return null;
-  const round = (ms: number): number => Math.round(ms * 1_000) / 1_000;
   return {
     count: histogram.count,
     p50: round(histogram.quantileMs(0.5)),

@@ -48,10 +48,12 @@ function timeOf(interval: Interval): string {
   return `${bar}  ${elapsed} of ${formatSpan(interval.durationMs)}`;
 }
 
+function row(name: string, total: number, perSecond: number): string {
+  return `  ${name.padEnd(12)}${formatCount(total).padStart(14)}${`${formatCount(perSecond)}/s`.padStart(16)}`;
+}
+
 /** The rows of the table. */
 export function tableRows(title: string, interval: Interval): string[] {
-  const row = (name: string, total: number, perSecond: number): string =>
-    `  ${name.padEnd(12)}${formatCount(total).padStart(14)}${`${formatCount(perSecond)}/s`.padStart(16)}`;
   const latency = [
     ['p50', interval.p50Ms],
     ['p95', interval.p95Ms],
@@ -105,7 +107,7 @@ export class LiveTable {
       return;
     }
     const width = Math.max(20, (this.#screen.columns ?? 100) - 1);
-    const rows = tableRows(this.#title, interval).map((row) => `${row.slice(0, width)}\x1b[K`);
+    const rows = tableRows(this.#title, interval).map((line) => `${line.slice(0, width)}\x1b[K`);
     this.#screen.write(`${this.#up()}${rows.join('\n')}\n`);
     this.#drawn = rows.length;
   }

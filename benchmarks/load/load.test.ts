@@ -4,7 +4,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 import { LoadRun } from './coordinator.js';
 import { DEFAULT_WORKLOAD_FILE } from './defaults.js';
 import { FakeServer, type Fault } from './fake-server.js';
@@ -12,7 +12,7 @@ import type { Interval } from './live.js';
 import type { RunPlan } from './messages.js';
 import { localGenerator } from './processes.js';
 import { renderReport } from './report.js';
-import type { LoadResult } from './result.js';
+import { type LoadResult, printViolation } from './result.js';
 import { mergeWorkload, parseWorkload, type Workload } from './workload.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'dunlin-load-'));
@@ -82,190 +82,211 @@ function explain(result: LoadResult): string {
   return `${result.verdict}\n${JSON.stringify(result.first_violation, null, 1)}`;
 }
 
-test('a server that behaves: everything arrives, and the numbers add up', async () => {
-  await withServer({}, async (server) => {
-    const result = await load(planOf(server.url, { reconnectsPerMinute: 1 }));
-    assert.ok(result.ok, explain(result));
-    assert.ok(result.sent > 150 && result.sent === result.acked, `${result.sent} sent, ${result.acked} acked`);
-    assert.ok(result.delivered > result.sent);
-    assert.deepEqual(
-      [result.lost, result.duplicated, result.out_of_order, result.gaps, result.invented],
-      [0, 0, 0, 0, 0],
-    );
-    assert.match(result.verdict, /^nothing lost, nothing doubled, all in order: \d+ messages, [\d,]+ deliveries, p99 /);
-    assert.ok(result.latency_ms!.p50 <= result.latency_ms!.p99 && result.latency_ms!.p99 <= result.latency_ms!.max);
-    assert.ok(result.group_messages > 0 && result.group_messages < result.sent);
-    assert.ok(result.receipts > 0 && result.reads > 0);
-    assert.equal(result.unsent, 0);
-    assert.equal(result.series.seconds.length, result.series.backlog.length);
-    JSON.parse(JSON.stringify(result));
-  });
-});
-
-test('three generators share one load, and agree', async () => {
-  await withServer({}, async (server) => {
-    const result = await load(planOf(server.url, {}, { processes: 3 }));
-    assert.ok(result.ok, explain(result));
-    assert.equal(result.sent, result.acked);
-  });
-});
-
-test('those offline get everything when they come online at the end', async () => {
-  await withServer({}, async (server) => {
-    const result = await load(planOf(server.url, { onlineShare: 0.5 }));
-    assert.ok(result.ok, explain(result));
-    assert.ok(result.latency_resumed_ms!.count > 0, 'their deliveries count apart');
-  });
-});
-
-test('a restart of the server under the load is survived, and measured', async () => {
-  await withServer({}, async (server) => {
-    let restarted = false;
-    const result = await load(planOf(server.url, { durationMs: 2_500, drainMs: 20_000 }), {
-      onInterval: (interval) => {
-        if (restarted || interval.sent < 200) return;
-        restarted = true;
-        void server.stop().then(() => server.start());
-      },
-    });
-    assert.ok(restarted);
-    assert.ok(result.ok, explain(result));
-    assert.ok(result.reconnects.unplanned > 20);
-    assert.ok(result.cut_off_ms!.max >= result.cut_off_ms!.median);
-    assert.ok(result.latency_steady_ms!.count < result.latency_ms!.count, 'the outage is left out of the steady state');
-    assert.ok(result.latency_steady_ms!.max <= result.latency_ms!.max);
-  });
-});
-
-const faults: [Fault, RegExp, (result: LoadResult) => boolean][] = [
-  ['lose', /^VIOLATION G1: .*left out/, (result) => result.gaps > 0],
-  ['lose-tail', /^VIOLATION G4: .*missing/, (result) => result.lost > 0],
-  ['double', /^VIOLATION G6: .*again/, (result) => result.duplicated > 0],
-  ['swap', /^VIOLATION G[12]: /, (result) => result.out_of_order > 0 || result.gaps > 0],
-  ['reorder', /^VIOLATION G3: /, (result) => result.out_of_order > 0],
-  ['gap', /^VIOLATION G1: .*left out/, (result) => result.gaps > 0],
-  ['invent', /^VIOLATION G5: .*checksum/, (result) => result.invented > 0],
-  ['alter', /^VIOLATION G5: .*checksum/, (result) => result.invented > 0],
-  ['reject-deliver', /^VIOLATION G5: .*refused/, (result) => result.invented > 0],
-  ['forget-receipts', /^VIOLATION G7: /, (result) => (result.violations['G7'] ?? 0) > 0],
-  ['receipt-ahead', /^VIOLATION G7: .*beyond/, (result) => (result.violations['G7'] ?? 0) > 0],
-];
-
-for (const [fault, message, counted] of faults) {
-  test(`caught: ${fault}`, async () => {
-    await withServer({ fault, faultAt: 60 }, async (server) => {
-      const result = await load(planOf(server.url, { devicesPerUser: 1, durationMs: 500, drainMs: 600 }));
-      assert.ok(server.faulted, 'the fault has happened');
-      assert.ok(!result.ok, 'the run is not clean');
-      assert.match(result.verdict, message, explain(result));
-      assert.ok(counted(result), JSON.stringify(result.violations));
-    });
-  });
-}
-
-test('caught across processes: what only the sum of them shows', async () => {
-  await withServer({ fault: 'reject-deliver', faultAt: 60 }, async (server) => {
-    const result = await load(planOf(server.url, { durationMs: 500, drainMs: 600 }, { processes: 3 }));
-    assert.match(result.verdict, /^VIOLATION G5/);
-  });
-});
-
-test('caught: a reconnect that skips what waits', async () => {
-  await withServer({ fault: 'resume-skip' }, async (server) => {
-    const result = await load(
-      planOf(server.url, { reconnectsPerMinute: 1, durationMs: 3_000, users: 12, ratePerSecond: 600 }),
-      {
-        onInterval: (_, run) => {
-          if (server.faulted) run.stop();
-        },
-      },
-    );
-    assert.ok(server.faulted, 'the fault has happened');
-    assert.match(result.verdict, /^VIOLATION G[14]/, explain(result));
-  });
-});
-
-test('the first violation is shown in full: the frames in hex and in words', async () => {
-  await withServer({ fault: 'alter' }, async (server) => {
-    const result = await load(planOf(server.url, { devicesPerUser: 1, durationMs: 400, drainMs: 500 }));
-    const violation = result.first_violation!;
-    assert.match(String(violation.context['conversation']), /^\(\d+, \d+\)$/);
-    assert.ok(violation.frames.length > 0);
-    assert.match(violation.frames[0]!.hex, /^9bcc01cc/);
-    assert.match(violation.frames[0]!.fields, /^MESSAGE flags 0 conversation/);
-  });
-});
-
-test('a trace is replayed: joins, leaves and messages in their order, whatever the speed', async () => {
-  const rows = ['at_ms,conversation,sender,kind,bytes'];
-  for (let i = 0; i < 400; i++) {
-    const conversation = 1 + (i % 4);
-    const sender = 1 + ((i * 7) % 11);
-    const kind = i % 23 === 22 ? 'leave' : i % 19 === 18 ? 'join' : 'message';
-    rows.push(`${i * 1_000},${conversation},${sender},${kind},${kind === 'message' ? 20 + (i % 300) : 0}`);
-  }
-  const file = join(folder, 'trace.csv');
-  await writeFile(file, `${rows.join('\n')}\n`);
-  await withServer({}, async (server) => {
-    for (const processes of [1, 3]) {
-      const plan = planOf(
-        server.url,
-        { users: 20, readShare: 0.2 },
-        { trace: { file, speed: 1_000, limit: 1_000_000 }, processes },
-      );
-      const result = await load(plan);
+/** Runs mostly wait for sockets and timers, so they go side by side. */
+describe('whole runs', { concurrency: 6 }, () => {
+  test('a server that behaves: everything arrives, and the numbers add up', async () => {
+    await withServer({}, async (server) => {
+      const result = await load(planOf(server.url, { reconnectsPerMinute: 1 }));
       assert.ok(result.ok, explain(result));
-      assert.ok(result.sent > 300 && result.sent === result.acked);
-      assert.ok(result.group_changes > 20);
+      assert.ok(result.sent > 150 && result.sent === result.acked, `${result.sent} sent, ${result.acked} acked`);
+      assert.ok(result.delivered > result.sent);
+      assert.deepEqual(
+        [result.lost, result.duplicated, result.out_of_order, result.gaps, result.invented],
+        [0, 0, 0, 0, 0],
+      );
+      assert.match(
+        result.verdict,
+        /^nothing lost, nothing doubled, all in order: \d+ messages, [\d,]+ deliveries, p99 /,
+      );
+      assert.ok(result.latency_ms!.p50 <= result.latency_ms!.p99 && result.latency_ms!.p99 <= result.latency_ms!.max);
+      assert.ok(result.group_messages > 0 && result.group_messages < result.sent);
+      assert.ok(result.receipts > 0 && result.reads > 0);
       assert.equal(result.unsent, 0);
+      assert.equal(result.series.seconds.length, result.series.backlog.length);
+      JSON.parse(JSON.stringify(result));
+    });
+  });
+
+  test('three generators share one load, and agree', async () => {
+    await withServer({}, async (server) => {
+      const result = await load(planOf(server.url, {}, { processes: 3 }));
+      assert.ok(result.ok, explain(result));
+      assert.equal(result.sent, result.acked);
+    });
+  });
+
+  test('those offline get everything when they come online at the end', async () => {
+    await withServer({}, async (server) => {
+      const result = await load(planOf(server.url, { onlineShare: 0.5 }));
+      assert.ok(result.ok, explain(result));
+      assert.ok(result.latency_resumed_ms!.count > 0, 'their deliveries count apart');
+    });
+  });
+
+  test('a restart of the server under the load is survived, and measured', async () => {
+    await withServer({}, async (server) => {
+      let restarted = false;
+      const result = await load(planOf(server.url, { durationMs: 2_500, drainMs: 20_000 }), {
+        onInterval: (interval) => {
+          if (restarted || interval.sent < 200) return;
+          restarted = true;
+          void server.stop().then(() => server.start());
+        },
+      });
+      assert.ok(restarted);
+      assert.ok(result.ok, explain(result));
+      assert.ok(result.reconnects.unplanned > 20);
+      assert.ok(result.cut_off_ms!.max >= result.cut_off_ms!.median);
+      assert.ok(
+        result.latency_steady_ms!.count < result.latency_ms!.count,
+        'the outage is left out of the steady state',
+      );
+      assert.ok(result.latency_steady_ms!.max <= result.latency_ms!.max);
+    });
+  });
+
+  /** Two messages of one sender in one WebSocket message need somebody who has a lot to say. */
+  const BUSY: Partial<Workload> = {
+    users: 2,
+    contactsPerUser: 1,
+    ratePerSecond: 4_000,
+    userRateMax: 4_000,
+    groupShare: 0,
+  };
+
+  const faults: [Fault, RegExp, (result: LoadResult) => boolean, Partial<Workload>?][] = [
+    ['lose', /^VIOLATION G1: .*left out/, (result) => result.gaps > 0],
+    ['lose-tail', /^VIOLATION G4: .*never came/, (result) => result.lost > 0],
+    ['double', /^VIOLATION G6: .*stands at sequence/, (result) => result.duplicated > 0],
+    ['swap', /^VIOLATION G[12]: /, (result) => result.out_of_order > 0 || result.gaps > 0],
+    ['reorder', /^VIOLATION G3: /, (result) => result.out_of_order > 0, BUSY],
+    ['gap', /^VIOLATION G1: .*left out/, (result) => result.gaps > 0],
+    ['invent', /^VIOLATION G5: .*checksum/, (result) => result.invented > 0],
+    ['alter', /^VIOLATION G5: .*checksum/, (result) => result.invented > 0],
+    ['reject-deliver', /^VIOLATION G5: .*refused/, (result) => result.invented > 0],
+    ['forget-receipts', /^VIOLATION G7: /, (result) => (result.violations['G7'] ?? 0) > 0],
+    ['receipt-ahead', /^VIOLATION G7: .*but it is/, (result) => (result.violations['G7'] ?? 0) > 0],
+  ];
+
+  for (const [fault, message, counted, workload] of faults) {
+    test(`caught: ${fault}`, async () => {
+      await withServer({ fault, faultAt: 60 }, async (server) => {
+        const result = await load(
+          planOf(server.url, { devicesPerUser: 1, durationMs: 500, drainMs: 600, ...workload }),
+        );
+        assert.ok(server.faulted, 'the fault has happened');
+        assert.ok(!result.ok, 'the run is not clean');
+        assert.match(result.verdict, message, explain(result));
+        assert.ok(counted(result), JSON.stringify(result.violations));
+      });
+    });
+  }
+
+  test('caught across processes: what only the sum of them shows', async () => {
+    await withServer({ fault: 'reject-deliver', faultAt: 60 }, async (server) => {
+      const result = await load(planOf(server.url, { durationMs: 500, drainMs: 600 }, { processes: 3 }));
+      assert.ok(result.violations['G5']! > 0 && result.invented > 0, explain(result));
+    });
+  });
+
+  test('caught: a reconnect that skips what waits', async () => {
+    await withServer({ fault: 'resume-skip' }, async (server) => {
+      const result = await load(
+        planOf(server.url, { reconnectsPerMinute: 1, durationMs: 3_000, users: 12, ratePerSecond: 600 }),
+        {
+          onInterval: (_, run) => {
+            if (server.faulted) run.stop();
+          },
+        },
+      );
+      assert.ok(server.faulted, 'the fault has happened');
+      assert.match(result.verdict, /^VIOLATION G[14]/, explain(result));
+    });
+  });
+
+  test('the first violation is shown in full: the frames in hex and in words', async () => {
+    await withServer({ fault: 'alter' }, async (server) => {
+      const result = await load(planOf(server.url, { devicesPerUser: 1, durationMs: 400, drainMs: 500 }));
+      const violation = result.first_violation!;
+      assert.ok(violation.device > 0 && violation.convB > 0 && violation.seq > 0);
+      assert.ok(violation.frames.length > 0);
+      assert.match(violation.frames[0]!.hex, /^9bcc01cc/);
+      assert.match(violation.frames[0]!.fields, /^MESSAGE flags 0 conversation/);
+      assert.match(printViolation(violation), /^G5 violated: .*checksum[\s\S]*9bcc01cc/);
+    });
+  });
+
+  test('a trace is replayed: joins, leaves and messages in their order, whatever the speed', async () => {
+    const rows = ['at_ms,conversation,sender,kind,bytes'];
+    for (let i = 0; i < 400; i++) {
+      const conversation = 1 + (i % 4);
+      const sender = 1 + ((i * 7) % 11);
+      const kind = i % 23 === 22 ? 'leave' : i % 19 === 18 ? 'join' : 'message';
+      rows.push(`${i * 1_000},${conversation},${sender},${kind},${kind === 'message' ? 20 + (i % 300) : 0}`);
     }
-  });
-});
-
-test('a stop ends sending, and the run still comes to its verdict', async () => {
-  await withServer({}, async (server) => {
-    const result = await load(planOf(server.url, { durationMs: 60_000 }), {
-      onInterval: (interval, run) => {
-        if (interval.sent > 100) run.stop();
-      },
+    const file = join(folder, 'trace.csv');
+    await writeFile(file, `${rows.join('\n')}\n`);
+    await withServer({}, async (server) => {
+      for (const processes of [1, 3]) {
+        const plan = planOf(
+          server.url,
+          { users: 20, readShare: 0.2 },
+          { trace: { file, speed: 1_000, limit: 1_000_000 }, processes },
+        );
+        const result = await load(plan);
+        assert.ok(result.ok, explain(result));
+        assert.ok(result.sent > 300 && result.sent === result.acked);
+        assert.ok(result.group_changes > 20);
+        assert.equal(result.unsent, 0);
+      }
     });
-    assert.ok(result.ok, explain(result));
-    assert.ok(result.duration_s < 10);
   });
-});
 
-test('a search finds a rate, and tells its steps', async () => {
-  await withServer({}, async (server) => {
-    let polls = 0;
-    const result = await load(planOf(server.url, { ratePerSecond: 100 }), {
-      findMax: { p99Ms: 5_000, stepMs: 50 },
-      onInterval: (interval, run) => {
-        if (interval.phase === 'sending' && ++polls > 3) run.stop();
-      },
+  test('a stop ends sending, and the run still comes to its verdict', async () => {
+    await withServer({}, async (server) => {
+      const result = await load(planOf(server.url, { durationMs: 60_000 }), {
+        onInterval: (interval, run) => {
+          if (interval.sent > 100) run.stop();
+        },
+      });
+      assert.ok(result.ok, explain(result));
+      assert.ok(result.duration_s < 10);
     });
-    assert.ok(result.find_max!.steps.length >= 1);
-    assert.equal(result.find_max!.steps[0]!.rate, 100);
   });
-});
 
-test('no server, a wrong port, a wrong address: a sentence', async () => {
-  const server = new FakeServer();
-  await server.start();
-  const { url } = server;
-  await server.stop();
-  await assert.rejects(load(planOf(url, {})), /^DunlinError: cannot connect to ws:.*Is the server up\?/);
-  await assert.rejects(load(planOf('http://127.0.0.1/', {})), /is not a WebSocket address/);
-});
+  test('a search finds a rate, and tells its steps', async () => {
+    await withServer({}, async (server) => {
+      let polls = 0;
+      const result = await load(planOf(server.url, { ratePerSecond: 100 }), {
+        findMax: { p99Ms: 5_000, stepMs: 50 },
+        onInterval: (interval, run) => {
+          if (interval.phase === 'sending' && ++polls > 3) run.stop();
+        },
+      });
+      assert.ok(result.find_max!.steps.length >= 1);
+      assert.equal(result.find_max!.steps[0]!.rate, 100);
+    });
+  });
 
-test('the report holds what was found, and nothing from elsewhere', async () => {
-  await withServer({ fault: 'double' }, async (server) => {
-    const result = await load(planOf(server.url, { durationMs: 400, drainMs: 400 }));
-    const html = renderReport({ ...result, url: 'ws://<script>alert(1)</script>' });
-    assert.ok(html.startsWith('<!doctype html>'));
-    assert.match(html, /The first violation/);
-    assert.match(html, /Delivery latency/);
-    assert.ok(!html.includes('<script>alert'), 'everything is escaped');
-    assert.ok(!/(?:src|href)=|@import|url\(/.test(html), 'needs nothing else');
-    assert.ok(!html.includes('NaN') && !html.includes('undefined'), 'every number is one');
+  test('no server, a wrong port, a wrong address: a sentence', async () => {
+    const server = new FakeServer();
+    await server.start();
+    const { url } = server;
+    await server.stop();
+    await assert.rejects(load(planOf(url, {})), /^DunlinError: cannot connect to ws:.*Is the server up\?/);
+    await assert.rejects(load(planOf('http://127.0.0.1/', {})), /is not a WebSocket address/);
+  });
+
+  test('the report holds what was found, and nothing from elsewhere', async () => {
+    await withServer({ fault: 'double' }, async (server) => {
+      const result = await load(planOf(server.url, { durationMs: 400, drainMs: 400 }));
+      const html = renderReport({ ...result, url: 'ws://<script>alert(1)</script>' });
+      assert.ok(html.startsWith('<!doctype html>'));
+      assert.match(html, /The first violation/);
+      assert.match(html, /Delivery latency/);
+      assert.ok(!html.includes('<script>alert'), 'everything is escaped');
+      assert.ok(!/(?:src|href)=|@import|url\(/.test(html), 'needs nothing else');
+      assert.ok(!html.includes('NaN') && !html.includes('undefined'), 'every number is one');
+    });
   });
 });

@@ -4,13 +4,16 @@ import fc from 'fast-check';
 import { makePayload, readPayload, TAG_BYTES, type Tag } from './payload.js';
 
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
-const tags = fc.record({
-  run: u32,
-  intendedMs: fc.double({ min: 0, max: 1e12, noNaN: true, noDefaultInfinity: true }).map((ms) => ms + 0),
-  sender: u32,
-  conversation: u32,
-  serial: u32,
-});
+const tags = fc.record(
+  {
+    run: u32,
+    intendedMs: fc.double({ min: 0, max: 1e12, noNaN: true, noDefaultInfinity: true }).map((ms) => ms + 0),
+    sender: u32,
+    conversation: u32,
+    serial: u32,
+  },
+  { noNullPrototype: true },
+);
 
 function emptyTag(): Tag {
   return { run: 0, intendedMs: 0, sender: 0, conversation: 0, serial: 0 };

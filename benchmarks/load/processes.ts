@@ -11,17 +11,17 @@ const EXIT_MS = 2_000;
 /** A generator in a child process; its death is reported as a failure. */
 export function forkGenerator(): GeneratorPort {
   const child: ChildProcess = fork(CHILD_FILE, [], { serialization: 'advanced' });
-  let listener: (report: Report) => void = () => {};
+  let listener: ((report: Report) => void) | undefined;
   let closing = false;
   const gone = new Promise<void>((resolve) => {
     child.once('exit', (code, signal) => {
       resolve();
       if (closing) return;
       const sentence = `a generator process ended by itself (${signal ?? `code ${code}`})`;
-      listener({ type: 'failed', sentence, usage: false });
+      listener?.({ type: 'failed', sentence, usage: false });
     });
   });
-  child.on('message', (report) => listener(report as Report));
+  child.on('message', (report) => listener?.(report as Report));
   child.on('error', () => {});
   return {
     send: (command: Command) => {
@@ -42,10 +42,10 @@ export function forkGenerator(): GeneratorPort {
 
 /** A generator in this process. Commands and reports are cloned, as they are between processes. */
 export function localGenerator(): GeneratorPort {
-  let listener: (report: Report) => void = () => {};
+  let listener: ((report: Report) => void) | undefined;
   const generator = new Generator((report) => {
     const cloned = structuredClone(report);
-    queueMicrotask(() => listener(cloned));
+    queueMicrotask(() => listener?.(cloned));
   });
   return {
     send: (command) => generator.handle(structuredClone(command)),

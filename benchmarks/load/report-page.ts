@@ -12,9 +12,9 @@ header.bad{background:var(--badbg);border-color:var(--bad)}
 h1{margin:2px 0 0;font-size:22px;line-height:1.35;font-weight:650;overflow-wrap:anywhere}
 h2{font-size:16px;margin:0 0 10px}h3{font-size:14px;margin:0}h4{font-size:13px;margin:14px 0 2px}
 .warning{background:var(--card);border-left:6px solid var(--c3);border-radius:10px;padding:12px 18px;margin:0 0 18px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px;margin-bottom:18px}
-.tile,.card{background:var(--card);border-radius:12px;border:1px solid var(--faint)}
-.tile{padding:12px 16px}.tile .label{color:var(--soft);font-size:13px}.tile .value{font-size:24px;font-weight:650;line-height:1.25}.tile .detail{color:var(--soft);font-size:12.5px}
+.tiles{display:grid;grid-template-columns:repeat(8,minmax(0,1fr));gap:12px;margin-bottom:18px}
+@media(max-width:1000px){.tiles{grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}}.tile,.card{background:var(--card);border-radius:12px;border:1px solid var(--faint)}
+.tile{padding:12px 14px}.tile .label{color:var(--soft);font-size:13px}.tile .value{font-size:22px;font-weight:650;line-height:1.25}.tile .detail{color:var(--soft);font-size:12.5px}
 .tile.bad{border-color:var(--bad)}.tile.bad .value{color:var(--bad)}
 .grid2{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:16px}
 .card{padding:16px 18px;margin:0;min-width:0}.wide{grid-column:1/-1}
@@ -46,9 +46,11 @@ for (const plot of document.querySelectorAll('.plot')) {
   svg.addEventListener('pointermove', (event) => {
     const box = svg.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * data.width;
-    const share = (x - data.left) / (data.right - data.left);
-    const i = Math.min(last, Math.max(0, Math.round(share * last)));
-    const at = data.left + ((data.right - data.left) * i) / Math.max(1, last);
+    const span = Math.max(1, data.seconds[last]);
+    const second = ((x - data.left) / (data.right - data.left)) * span;
+    let i = 0;
+    while (i < last && Math.abs(data.seconds[i + 1] - second) <= Math.abs(data.seconds[i] - second)) i++;
+    const at = data.left + ((data.right - data.left) * data.seconds[i]) / span;
     cross.setAttribute('x1', at); cross.setAttribute('x2', at); cross.style.visibility = 'visible';
     tip.replaceChildren();
     const rows = [['', data.seconds[i] + ' s'], ...data.lines.map((line) => [line.name, line.text[i]])];

@@ -98,15 +98,13 @@ function drawLine(line: Line, x: (i: number) => number, scale: Scale): string {
   return `${area}<path class="line c${line.colour}" d="${path}"/>${dot}`;
 }
 
-function timeTicks(seconds: readonly number[], x: (i: number) => number): string {
+function timeTicks(seconds: readonly number[]): string {
   const last = seconds.at(-1) ?? 0;
   const step = Math.max(1, niceStep(last));
   let marks = '';
-  let wanted = 0;
-  for (let i = 0; i < seconds.length; i++) {
-    if (seconds[i]! < wanted) continue;
-    marks += `<text class="tick" x="${x(i).toFixed(1)}" y="${HEIGHT - 8}" text-anchor="middle">${formatSeconds(wanted)}</text>`;
-    while (wanted <= seconds[i]!) wanted += step;
+  for (let second = 0; second <= last; second += step) {
+    const x = LEFT + ((WIDTH - LEFT - RIGHT) * second) / Math.max(1, last);
+    marks += `<text class="tick" x="${x.toFixed(1)}" y="${HEIGHT - 8}" text-anchor="middle">${formatSeconds(second)}</text>`;
   }
   return marks;
 }
@@ -121,8 +119,8 @@ function drawChart(chart: Chart, seconds: readonly number[]): string {
   const max = Math.max(0, ...values, ...bound);
   const positive = values.filter((value) => value > 0);
   const scale = chart.logarithmic ? logScale(Math.min(max, ...positive), max) : linearScale(max);
-  const span = Math.max(1, seconds.length - 1);
-  const x = (i: number): number => LEFT + ((WIDTH - LEFT - RIGHT) * i) / span;
+  const span = Math.max(1, seconds.at(-1) ?? 1);
+  const x = (i: number): number => LEFT + ((WIDTH - LEFT - RIGHT) * seconds[i]!) / span;
   const grid = scale.ticks
     .map((tick) => {
       const y = scale.at(tick).toFixed(1);
@@ -145,7 +143,7 @@ function drawChart(chart: Chart, seconds: readonly number[]): string {
     })),
   }).replaceAll('<', '\\u003c');
   return `<figure class="card"><figcaption><h3>${escape(chart.title)}</h3><div class="legend">${legend}</div></figcaption>
-<div class="plot"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escape(chart.title)}">${grid}${timeTicks(seconds, x)}${boundLine}${chart.lines.map((line) => drawLine(line, x, scale)).join('')}<line class="cross" y1="${TOP}" y2="${HEIGHT - BOTTOM}"/></svg><div class="tip"></div><script type="application/json">${data}</script></div>
+<div class="plot"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escape(chart.title)}">${grid}${timeTicks(seconds)}${boundLine}${chart.lines.map((line) => drawLine(line, x, scale)).join('')}<line class="cross" y1="${TOP}" y2="${HEIGHT - BOTTOM}"/></svg><div class="tip"></div><script type="application/json">${data}</script></div>
 <p class="note">${escape(chart.note)}</p></figure>`;
 }
 
@@ -278,7 +276,7 @@ function tiles(result: LoadResult): string {
     tile(
       'out of order',
       formatCount(result.out_of_order),
-      `${formatCount(result.gaps)} gaps`,
+      `gaps: ${formatCount(result.gaps)}`,
       result.out_of_order + result.gaps > 0,
     ),
     tile(
@@ -366,10 +364,10 @@ function table(rows: readonly [string, string][]): string {
 function violationSection(violation: ShownViolation | null): string {
   if (!violation) return '';
   const where: [string, string][] = [
-    ['device', violation.device === 0 ? '–' : `${violation.device}`],
-    ['conversation', violation.convB === 0 ? '–' : `(${violation.convA}, ${violation.convB})`],
-    ['sequence', violation.seq === 0 ? '–' : `${violation.seq}`],
-    ['counter', violation.counter === 0 ? '–' : `${violation.counter}`],
+    ['device', violation.device === 0 ? '' : `${violation.device}`],
+    ['conversation', violation.convB === 0 ? '' : `(${violation.convA}, ${violation.convB})`],
+    ['sequence', violation.seq === 0 ? '' : `${violation.seq}`],
+    ['counter', violation.counter === 0 ? '' : `${violation.counter}`],
   ];
   const before =
     violation.context.length === 0
@@ -381,7 +379,7 @@ function violationSection(violation: ShownViolation | null): string {
         `<h4>${escape(frame.label)}</h4><p class="fields">${escape(frame.fields)}</p><pre>${escape(frame.hex.replaceAll(/(.{2})/g, '$1 '))}</pre>`,
     )
     .join('');
-  return `<section class="card wide violation"><h2>The first violation</h2><p><b>${violation.guarantee}</b>: ${escape(violation.sentence)}</p>${table(where)}${before}${frames}</section>`;
+  return `<section class="card wide violation"><h2>The first violation</h2><p><b>${violation.guarantee}</b>: ${escape(violation.sentence)}</p>${table(where.filter(([, value]) => value !== ''))}${before}${frames}</section>`;
 }
 
 function findMaxSection(result: LoadResult): string {
@@ -389,14 +387,13 @@ function findMaxSection(result: LoadResult): string {
   if (!found) return '';
   const rows = found.steps
     .map((step) => {
-      const ms = (value: number | null): string => (value === null ? '–' : formatMs(value));
       const cells = [
         formatCount(step.rate),
         formatCount(step.sent_per_s),
         formatCount(step.delivered_per_s),
-        ms(step.p50_ms),
-        ms(step.p95_ms),
-        ms(step.p99_ms),
+        formatMs(step.p50_ms),
+        formatMs(step.p95_ms),
+        formatMs(step.p99_ms),
         formatCount(step.backlog),
         formatShare(step.generator_cpu),
       ];

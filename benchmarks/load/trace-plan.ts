@@ -66,7 +66,7 @@ interface Chat {
 function orderByTime(columns: TraceColumns): Uint32Array {
   const order = Uint32Array.from({ length: columns.rows }, (_, row) => row);
   const atMs = columns.atMs;
-  return order.sort((one, other) => atMs[one]! - atMs[other]! || one - other);
+  return order.toSorted((one, other) => atMs[one]! - atMs[other]! || one - other);
 }
 
 /** The rows up to and including the message number `limit`. */

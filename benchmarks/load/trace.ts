@@ -24,6 +24,11 @@ const COMMA = 0x2c;
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 
+function grown<T extends Float64Array | Uint32Array | Uint8Array>(old: T, next: T): T {
+  next.set(old);
+  return next;
+}
+
 export class TraceColumns {
   #capacity = 4_096;
   rows = 0;
@@ -45,10 +50,6 @@ export class TraceColumns {
 
   #grow(): void {
     this.#capacity *= 2;
-    const grown = <T extends Float64Array | Uint32Array | Uint8Array>(old: T, next: T): T => {
-      next.set(old);
-      return next;
-    };
     this.atMs = grown(this.atMs, new Float64Array(this.#capacity));
     this.conversation = grown(this.conversation, new Uint32Array(this.#capacity));
     this.sender = grown(this.sender, new Uint32Array(this.#capacity));

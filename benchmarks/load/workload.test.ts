@@ -33,7 +33,7 @@ test('a file merges over the defaults, and later layers win', () => {
   assert.equal(workload.readShare, 0.25);
   assert.equal(workload.readDelayMs, 250);
   assert.equal(workload.ratePerSecond, 7);
-  assert.equal(workload.groupSizeP50, 6);
+  assert.equal(workload.groupSizeP50, 4);
 });
 
 const refused: [string, string, RegExp][] = [

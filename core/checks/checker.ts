@@ -7,7 +7,7 @@
  */
 import { isDirect, mix32 } from '../ids.js';
 import { SEQUENCE_MAX } from '../limits.js';
-import { DeviceAt, DeviceFlag, Ledger, OperationAt, Outcome, PairAt, PairFlag, ReceiptAt, StayAt } from './ledger.js';
+import { DeviceAt, DeviceFlag, Ledger, OperationAt, Outcome, PairAt, PairFlag, ReceiptAt, Reported, StayAt } from './ledger.js';
 import { Event, Trail } from './trail.js';
 import { type Fault, type Guarantee, Violations } from './violation.js';
 
@@ -91,6 +91,7 @@ export class Checker {
     const { u32 } = ledger.memory;
     const conversation = u32[at + PairAt.CONVERSATION]!;
     u32[at + PairAt.LAST] = seq - 1;
+    u32[at + PairAt.START] = seq - 1;
     u32[at + PairAt.FLAGS]! |= PairFlag.STARTED_LATE;
     if (isDirect(ledger.convA(conversation))) return;
     const stay = ledger.stayAt(conversation, ledger.userOf(u32[at + PairAt.DEVICE]!), seq);
@@ -155,7 +156,7 @@ export class Checker {
       return false;
     }
     if (outcome === Outcome.REJECTED) {
-      this.ledger.markReported(operation);
+      this.ledger.markReported(operation, Reported.OUTCOME);
       const sentence = `counter ${counter} was acknowledged after it had been refused for good`;
       this.#fail('G5', 'invented', 1, sentence, pair, seq, counter);
       return false;
@@ -176,7 +177,7 @@ export class Checker {
     if (before === Outcome.UNKNOWN) this.counts.rejected++;
     this.ledger.setOutcome(operation, Outcome.REJECTED);
     if (seq === 0 && before !== Outcome.OK) return;
-    this.ledger.markReported(operation);
+    this.ledger.markReported(operation, Reported.OUTCOME);
     const where = seq === 0 ? 'was acknowledged' : `stands at sequence ${seq}`;
     this.#fail('G5', 'invented', 1, `counter ${counter} was refused for good, but ${where}`, pair, seq, counter);
   }
@@ -204,11 +205,12 @@ export class Checker {
     const at = this.ledger.pairs.at(pair);
     const last = u32[at + PairAt.LAST]!;
     if (through <= last) return;
-    if (!this.#gapsAllowed) {
+    if (!this.#gapsAllowed && reason !== GapReason.BEFORE_JOIN) {
       const count = through - last;
       this.#fail('G4', 'gap', count, `the device was told that ${count} sequences will not come`, pair, through, 0);
     }
     u32[at + PairAt.FLAGS]! |= reason === GapReason.BEFORE_JOIN ? PairFlag.STARTED_LATE : PairFlag.GAPPED;
+    if (reason === GapReason.BEFORE_JOIN) u32[at + PairAt.START] = through;
     u32[at + PairAt.LAST] = through;
     this.#enterStay(at, through);
   }
@@ -385,7 +387,7 @@ export class Checker {
     const isHosted = (u32[this.ledger.devices.at(device) + DeviceAt.FLAGS]! & DeviceFlag.HOSTED) !== 0;
     const outcome = this.ledger.outcome(operation);
     if (isHosted && outcome === Outcome.NEVER_SENT) {
-      this.ledger.markReported(operation);
+      this.ledger.markReported(operation, Reported.OUTCOME);
       this.#fail(
         'G5',
         'invented',
@@ -396,7 +398,7 @@ export class Checker {
         counter,
       );
     } else if (outcome === Outcome.REJECTED) {
-      this.ledger.markReported(operation);
+      this.ledger.markReported(operation, Reported.OUTCOME);
       const sentence = `sequence ${seq} holds counter ${counter}, which was refused for good`;
       this.#fail('G5', 'invented', 1, sentence, pair, seq, counter);
     }
@@ -408,7 +410,7 @@ export class Checker {
     const known = u32[operation + OperationAt.SEQ]!;
     if (known === seq) return;
     if (known !== 0) {
-      this.ledger.markReported(operation);
+      this.ledger.markReported(operation, Reported.ORDER);
       const sentence = `counter ${counter} of its sender stands at sequence ${known} and at ${seq}`;
       return this.#fail('G6', 'double', 1, sentence, pair, seq, counter);
     }
@@ -421,7 +423,7 @@ export class Checker {
       u32[at + PairAt.TOP_SEQ] = seq;
     }
     if (topCounter === 0 || counter > topCounter === seq > topSeq) return;
-    this.ledger.markReported(operation);
+    this.ledger.markReported(operation, Reported.ORDER);
     const sentence = `counters ${topCounter} and ${counter} of one sender stand at sequences ${topSeq} and ${seq}, reversed`;
     this.#fail('G3', 'order', 1, sentence, pair, seq, counter);
   }

@@ -12,7 +12,7 @@ import { Checker, type CheckerOptions } from './checker.js';
 import { ExpiryChecker, type ExpiryOptions } from './expiry.js';
 import { type JudgeOptions, judge, type Verdict } from './judge.js';
 import { PresenceChecker, type PresenceOptions } from './presence.js';
-import { exportSummary } from './summary.js';
+import { exportSummary, type Summary } from './summary.js';
 
 const DEVICE_MAX = USER_ID_MAX * DEVICE_KEY_FACTOR + (DEVICE_KEY_FACTOR - 1);
 const TIME_MAX = Number.MAX_SAFE_INTEGER;
@@ -122,9 +122,9 @@ function whatIsWrong(value: unknown): string | undefined {
   const fields = typeof op === 'string' ? fieldsOf.get(op) : undefined;
   if (fields === undefined) return `"op" is ${JSON.stringify(op)}; known are ${[...fieldsOf.keys()].join(', ')}`;
   for (const [name, low, high] of fields) {
-    const field = record[name];
-    if (typeof field === 'number' && Number.isSafeInteger(field) && field >= low && field <= high) continue;
-    return `"${name}" of ${op as string} is ${JSON.stringify(field)}; it is a whole number from ${low} to ${high}`;
+    const found = record[name];
+    if (typeof found === 'number' && Number.isSafeInteger(found) && found >= low && found <= high) continue;
+    return `"${name}" of ${op as string} is ${JSON.stringify(found)}; it is a whole number from ${low} to ${high}`;
   }
   for (const name of Object.keys(record)) {
     if (name === 'op' || fields.some(([known]) => known === name)) continue;
@@ -233,17 +233,25 @@ export class HistoryChecker {
     if (nowMs !== 0) this.#expiry.delivered(key, convA, convB, event.seq, time, ttl, nowMs);
   }
 
-  /** The verdict. Presence is judged at the last time that any event named. */
-  finish(): Verdict {
-    const { isQuiescent = true, areReceiptsComplete, keptMax } = this.#options;
-    if (isQuiescent) this.#presence.finish(this.#lastMs);
-    const options: JudgeOptions = {
-      isQuiescent,
-      ...(areReceiptsComplete === undefined ? {} : { areReceiptsComplete }),
-      ...(keptMax === undefined ? {} : { keptMax }),
-    };
-    return judge([exportSummary(this.#checker)], options);
+  /** This part, to be judged with others. Presence is judged here, at the last time that any event named. */
+  summary(): Summary {
+    if (this.#options.isQuiescent ?? true) this.#presence.finish(this.#lastMs);
+    return exportSummary(this.#checker);
   }
+}
+
+/** Judges the parts of one history, each fed by events of other devices; memberships are told to all. */
+export function judgeHistory(parts: readonly HistoryChecker[], options: HistoryOptions = {}): Verdict {
+  const { isQuiescent = true, areReceiptsComplete, keptMax } = options;
+  const judgeOptions: JudgeOptions = {
+    isQuiescent,
+    ...(areReceiptsComplete === undefined ? {} : { areReceiptsComplete }),
+    ...(keptMax === undefined ? {} : { keptMax }),
+  };
+  return judge(
+    parts.map((part) => part.summary()),
+    judgeOptions,
+  );
 }
 
 /** Judges a history as text, line by line; empty lines are skipped. Throws a RangeError that names the first line that is none. */
@@ -254,5 +262,5 @@ export function checkHistory(lines: Iterable<string>, options: HistoryOptions = 
     lineNumber++;
     if (line.trim() !== '') checker.feed(readHistoryLine(line, lineNumber));
   }
-  return checker.finish();
+  return judgeHistory([checker], options);
 }

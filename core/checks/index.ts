@@ -15,6 +15,7 @@ export {
   type HistoryEvent,
   type HistoryOp,
   type HistoryOptions,
+  judgeHistory,
   readHistoryLine,
   writeHistoryLine,
 } from './history.js';

@@ -76,45 +76,59 @@ class ReceiptJudging {
       const at = pairs.at(pair);
       const flags = u32[devices.at(u32[at + PairAt.DEVICE]!) + DeviceAt.FLAGS]!;
       if ((flags & (DeviceFlag.HOSTED | DeviceFlag.AWAY)) !== DeviceFlag.HOSTED) continue;
+      // A device that began in the middle may have begun behind the receipt.
+      if ((u32[at + PairAt.FLAGS]! & PairFlag.STARTED_LATE) !== 0) continue;
       this.#observer(pair, u32[at + PairAt.CONVERSATION]!, u32[at + PairAt.DEVICE]!);
     }
   }
 
   #observer(pair: number, conversation: number, device: number): void {
     const user = this.#ledger.userOf(device);
-    const sentLast = this.#sentLastOf(conversation, user);
-    if (sentLast === 0) return;
     const a = this.#ledger.convA(conversation);
     if (!isDirect(a)) {
       if (!(this.#members.get(conversation)?.includes(user) ?? false)) return;
-      return this.#tooLittle(pair, conversation, 0, this.#boundsOfGroup(conversation), sentLast);
+      return this.#tooLittle(pair, conversation, user, 0, this.#boundsOfGroup(conversation));
     }
     const b = this.#ledger.convB(conversation);
     const peer = this.#ledger.user(this.#ledger.userId(user) === a ? b : a);
-    this.#tooLittle(pair, conversation, peer + 1, this.#boundsOf(conversation, peer), sentLast);
+    this.#tooLittle(pair, conversation, user, peer + 1, this.#boundsOf(conversation, peer));
   }
 
-  #tooLittle(pair: number, conversation: number, whose: number, bounds: Bounds, sentLast: number): void {
+  #tooLittle(pair: number, conversation: number, user: number, whose: number, bounds: Bounds): void {
     const row = this.#ledger.receipts.find(pair, whose);
     const { u32 } = this.#ledger.memory;
     const at = row < 0 ? -1 : this.#ledger.receipts.at(row);
     const delivered = at < 0 ? 0 : u32[at + ReceiptAt.DELIVERED]!;
     const read = at < 0 ? 0 : u32[at + ReceiptAt.READ]!;
-    const isDeliveredTold = delivered >= Math.min(bounds.delivered, sentLast);
-    if (isDeliveredTold && read >= Math.min(bounds.read, sentLast)) return;
-    const told = isDeliveredTold ? `read up to ${read}` : `delivered up to ${delivered}`;
-    const truth = isDeliveredTold ? bounds.read : bounds.delivered;
-    const sentence = `the device was told ${told}, but it is ${truth}, and its own last message is at ${sentLast}`;
-    this.#merged.fail('G7', 'receipt', 1, sentence, pair, conversation, truth, 0);
+    const ownDelivered = this.#lastOwn(conversation, user, bounds.delivered);
+    const ownRead = this.#lastOwn(conversation, user, bounds.read);
+    if (delivered < ownDelivered) {
+      this.#missing(pair, conversation, `delivered up to ${delivered}`, bounds.delivered, ownDelivered);
+    } else if (read < ownRead) this.#missing(pair, conversation, `read up to ${read}`, bounds.read, ownRead);
   }
 
-  /** Highest own acknowledged sequence of any device of the user. */
-  #sentLastOf(conversation: number, user: number): number {
+  #missing(pair: number, conversation: number, told: string, truth: number, own: number): void {
+    const sentence = `the device was told ${told}, but it is ${truth}, which concerns its user's own message at ${own}`;
+    this.#merged.fail('G7', 'receipt', 1, sentence, pair, conversation, own, 0);
+  }
+
+  /** The highest sequence up to `bound` of a message that the user sent in its present stay, or 0. */
+  #lastOwn(conversation: number, user: number, bound: number): number {
     let last = 0;
-    this.#eachPair(conversation, user, (at) => {
-      last = Math.max(last, this.#ledger.memory.u32[at + PairAt.SENT_LAST]!);
+    this.#eachOwn(conversation, user, (seq) => {
+      if (seq <= bound && seq > last) last = seq;
     });
-    return last;
+    return last > this.#beforeStay(conversation, user) ? last : 0;
+  }
+
+  #eachOwn(conversation: number, user: number, visit: (seq: number) => void): void {
+    const { u32 } = this.#ledger.memory;
+    this.#eachPair(conversation, user, (at) => {
+      for (let i = 0; i < u32[at + PairAt.OPERATIONS_LENGTH]!; i++) {
+        const seq = u32[u32[at + PairAt.OPERATIONS]! + i * OperationAt.WORDS + OperationAt.SEQ]!;
+        if (seq !== 0) visit(seq);
+      }
+    });
   }
 
   #eachPair(conversation: number, user: number, visit: (at: number, deviceFlags: number, pair: number) => void): void {
@@ -130,6 +144,8 @@ class ReceiptJudging {
   #boundsOf(conversation: number, user: number): Bounds {
     const head = this.#heads[conversation]!;
     const bounds: Bounds = { delivered: 0, deliveredMax: 0, read: 0, readMax: 0 };
+    const before = this.#beforeStay(conversation, user);
+    bounds.deliveredMax = bounds.readMax = before;
     let isHosted = false;
     let isGapped = false;
     const { u32 } = this.#ledger.memory;
@@ -137,7 +153,8 @@ class ReceiptJudging {
       isHosted = true;
       const last = u32[at + PairAt.LAST]!;
       // What a device that is away saw last, it may not have acked.
-      if ((deviceFlags & DeviceFlag.AWAY) === 0) bounds.delivered = Math.max(bounds.delivered, last);
+      const isAcked = (deviceFlags & DeviceFlag.AWAY) === 0 && last > u32[at + PairAt.START]!;
+      if (isAcked && last > before) bounds.delivered = Math.max(bounds.delivered, last);
       bounds.deliveredMax = Math.max(bounds.deliveredMax, last);
       bounds.read = Math.max(bounds.read, u32[at + PairAt.READ_SURE]!);
       bounds.readMax = Math.max(bounds.readMax, u32[at + PairAt.READ]!);
@@ -147,21 +164,27 @@ class ReceiptJudging {
     // Nothing is told about what a blocked or expired message left behind.
     if (isGapped) bounds.delivered = bounds.read = 0;
     bounds.readMax = this.#readThroughOwn(conversation, user, bounds.readMax);
+    bounds.deliveredMax = Math.max(bounds.deliveredMax, bounds.readMax);
     return bounds;
+  }
+
+  /** Where a member's watermarks stand when it joins: before the sequence by which it joined. 0 in a direct conversation. */
+  #beforeStay(conversation: number, user: number): number {
+    const stay = this.#ledger.stayAt(conversation, user, SEQUENCE_MAX);
+    return stay < 0 ? 0 : this.#ledger.memory.u32[stay + StayAt.FROM]! - 1;
   }
 
   /** Own messages right behind what was read are read by sending them. */
   #readThroughOwn(conversation: number, user: number, read: number): number {
     const own = new Set<number>();
-    const { u32 } = this.#ledger.memory;
-    this.#eachPair(conversation, user, (at) => {
-      for (let i = 0; i < u32[at + PairAt.OPERATIONS_LENGTH]!; i++) {
-        const seq = u32[u32[at + PairAt.OPERATIONS]! + i * OperationAt.WORDS + OperationAt.SEQ]!;
-        if (seq > read) own.add(seq);
-      }
+    this.#eachOwn(conversation, user, (seq) => {
+      if (seq > read) own.add(seq);
     });
     let through = read;
-    while (own.has(through + 1)) through++;
+    const head = this.#heads[conversation]!;
+    // What nobody saw, since it expired, may be the user's own.
+    while (through < head && (own.has(through + 1) || this.#ledger.fingerprintAt(conversation, through + 1) === 0))
+      through++;
     return through;
   }
 

@@ -82,7 +82,10 @@ class Judging {
     const { ledger } = this.#merged;
     const { u32 } = ledger.memory;
     for (let pair = 0; pair < ledger.pairs.rowLimit; pair++) {
-      const length = u32[ledger.pairs.at(pair) + PairAt.OPERATIONS_LENGTH]!;
+      const at = ledger.pairs.at(pair);
+      const conversation = u32[at + PairAt.CONVERSATION]!;
+      this.heads[conversation] = Math.max(this.heads[conversation]!, u32[at + PairAt.LAST]!);
+      const length = u32[at + PairAt.OPERATIONS_LENGTH]!;
       let lastSeq = 0;
       for (let counter = 1; counter <= length; counter++) lastSeq = this.#send(pair, counter, lastSeq);
     }

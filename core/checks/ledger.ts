@@ -43,7 +43,9 @@ export const PairAt = {
   /** What the device surely told to have read, and what it may have told. */
   READ_SURE: 15,
   READ: 16,
-  WORDS: 17,
+  /** Where a device that began in the middle began: LAST at that moment. What it did not see, it did not ack. */
+  START: 17,
+  WORDS: 18,
 } as const;
 /** Words of one send. CONTENT is 0 until known. */
 export const OperationAt = { SEQ: 0, CONTENT: 1, OUTCOME: 2, WORDS: 3 } as const;
@@ -69,11 +71,11 @@ export const PairFlag = {
   FAILED: 8,
 } as const;
 
-/** What became of a send. `unknown` (no outcome came) may go either way. In a row it stands beside the mark REPORTED. */
+/** What became of a send. `unknown` (no outcome came) may go either way. In a row it stands beside marks. */
 export const Outcome = { NEVER_SENT: 0, UNKNOWN: 1, OK: 2, REJECTED: 3 } as const;
 const OUTCOME_MASK = 3;
-/** A violation by this send was reported, and need not be again when all is put together. */
-const REPORTED = 4;
+/** Marks beside the outcome: a violation was reported, and need not be again when all is put together. */
+export const Reported = { OUTCOME: 4, ORDER: 8 } as const;
 
 /** The furthest that a sequence or a counter may jump and still be kept; a wild value must not take all memory. */
 const JUMP_MAX = 1 << 20;
@@ -212,15 +214,16 @@ export class Ledger {
 
   setOutcome(operation: number, outcome: number): void {
     const at = operation + OperationAt.OUTCOME;
-    this.memory.u32[at] = (this.memory.u32[at]! & REPORTED) | outcome;
+    this.memory.u32[at] = (this.memory.u32[at]! & ~OUTCOME_MASK) | outcome;
   }
 
-  isReported(operation: number): boolean {
-    return (this.memory.u32[operation + OperationAt.OUTCOME]! & REPORTED) !== 0;
+  /** `mark`: Reported.* */
+  isReported(operation: number, mark: number): boolean {
+    return (this.memory.u32[operation + OperationAt.OUTCOME]! & mark) !== 0;
   }
 
-  markReported(operation: number): void {
-    this.memory.u32[operation + OperationAt.OUTCOME]! |= REPORTED;
+  markReported(operation: number, mark: number): void {
+    this.memory.u32[operation + OperationAt.OUTCOME]! |= mark;
   }
 
   /** Makes room for `words` in the block whose word index stands at `at`, and its capacity in words behind it. */

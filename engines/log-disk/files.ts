@@ -52,7 +52,14 @@ export function isNoSpace(error: unknown): boolean {
 }
 
 /** Reads exactly `length` bytes unless the file ends before; returns how many. */
-export function readFully(files: Files, fd: number, bytes: Uint8Array, start: number, length: number, at: number): number {
+export function readFully(
+  files: Files,
+  fd: number,
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  at: number,
+): number {
   let done = 0;
   while (done < length) {
     const read = files.read(fd, bytes, start + done, length - done, at + done);
@@ -63,7 +70,14 @@ export function readFully(files: Files, fd: number, bytes: Uint8Array, start: nu
 }
 
 /** Writes everything, however many calls it takes. Throws what the file system throws; then any part may be written. */
-export function writeFully(files: Files, fd: number, bytes: Uint8Array, start: number, length: number, at: number): void {
+export function writeFully(
+  files: Files,
+  fd: number,
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  at: number,
+): void {
   let done = 0;
   while (done < length) done += files.write(fd, bytes, start + done, length - done, at + done);
 }

@@ -1,7 +1,8 @@
 /** What a thread needs to use the log: plain objects that cross threads, and the ports made of them. */
-import type { AppendSink, Log, LogConsumer, LogPosition, LogProducer } from '../../core/ports.js';
+
 import { readU53LE } from '../../core/batch.js';
 import { viewOf } from '../../core/frame.js';
+import type { AppendSink, Log, LogConsumer, LogPosition, LogProducer } from '../../core/ports.js';
 import { Doorbell } from '../doorbell.js';
 import { RingReader, RingWriter } from '../ring.js';
 import { Control } from './layout.js';

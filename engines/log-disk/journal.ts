@@ -18,8 +18,8 @@ import {
   PartitionCell,
   position,
   SEGMENT_HEADER_BYTES,
-  segmentName,
   type SegmentHeader,
+  segmentName,
 } from './layout.js';
 import type { JournalStart } from './recover.js';
 

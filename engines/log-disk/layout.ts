@@ -20,8 +20,8 @@
  * what had been acknowledged (refused).
  */
 import { readU53LE, writeU53LE } from '../../core/batch.js';
-import { PARTITIONS_MAX } from '../../core/limits.js';
 import { viewOf } from '../../core/frame.js';
+import { PARTITIONS_MAX } from '../../core/limits.js';
 import { nativeCrc32c } from '../crc32c.js';
 
 export const SEGMENT_HEADER_BYTES = 8_192;
@@ -33,7 +33,8 @@ const CRC_FROM = 20;
 const PARTITIONS_AT = 64;
 const PARTITION_BYTES = 16;
 
-if (PARTITIONS_AT + PARTITIONS_MAX * PARTITION_BYTES > SEGMENT_HEADER_BYTES) throw new Error('a segment header is too small');
+if (PARTITIONS_AT + PARTITIONS_MAX * PARTITION_BYTES > SEGMENT_HEADER_BYTES)
+  throw new Error('a segment header is too small');
 
 export interface SegmentHeader {
   readonly topic: number;
@@ -67,7 +68,8 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader | string {
   if (view.getUint32(0, true) !== SEGMENT_MAGIC) return 'it does not begin like a segment';
   const version = view.getUint16(4, true);
   if (version !== SEGMENT_VERSION) return `its version ${version} is not known here (${SEGMENT_VERSION} is)`;
-  if (view.getUint32(CRC_AT, true) !== nativeCrc32c(bytes, CRC_FROM, SEGMENT_HEADER_BYTES)) return 'its header is damaged';
+  if (view.getUint32(CRC_AT, true) !== nativeCrc32c(bytes, CRC_FROM, SEGMENT_HEADER_BYTES))
+    return 'its header is damaged';
   const partitions = view.getUint16(8, true);
   if (partitions < 1 || partitions > PARTITIONS_MAX) return `it says ${partitions} partitions`;
   const at = (partition: number): number => PARTITIONS_AT + partition * PARTITION_BYTES;
@@ -94,7 +96,15 @@ export function segmentNumber(name: string): number | undefined {
 /**
  * What the writer of a journal publishes: 64-bit cells. A position is segment × 2^32 + byte, so that one atomic read gives both.
  */
-export const ControlCell = { READABLE: 0, DURABLE: 1, FIRST_SEGMENT: 2, FAILED: 3, REFUSING: 4, APPENDED: 5, PARTITIONS: 8 } as const;
+export const ControlCell = {
+  READABLE: 0,
+  DURABLE: 1,
+  FIRST_SEGMENT: 2,
+  FAILED: 3,
+  REFUSING: 4,
+  APPENDED: 5,
+  PARTITIONS: 8,
+} as const;
 export const PartitionCell = { READABLE_END: 0, DURABLE_END: 1, RELEASED: 2 } as const;
 const CELLS_PER_PARTITION = 4;
 

@@ -359,4 +359,3 @@ if (parentPort !== null && (workerData as Partial<LogWorkerData> | null)?.start 
   await writer.run();
   port.close();
 }
-

@@ -4,12 +4,12 @@
  */
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { type Batch, type BatchHeader, BatchAt, readBatchHeader } from '../../core/batch.js';
+import { type Batch, BatchAt, type BatchHeader, readBatchHeader } from '../../core/batch.js';
 import { DunlinError } from '../../core/errors.js';
 import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
 import type { LogConsumer, LogPosition } from '../../core/ports.js';
-import { realFiles, readFully } from './files.js';
+import { readFully, realFiles } from './files.js';
 import {
   byteOf,
   Control,
@@ -18,9 +18,9 @@ import {
   PartitionCell,
   position,
   SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
   segmentName,
   segmentOf,
-  type SegmentHeader,
 } from './layout.js';
 import { batchAt } from './recover.js';
 
@@ -53,7 +53,9 @@ export class JournalReader implements LogConsumer {
   #checkOffset(partition: number, offset: number): void {
     const end = this.readableEnd(partition);
     if (offset > end) {
-      throw new DunlinError(`offset ${offset} of partition ${partition} is not in the log in ${this.#directory}, which ends at ${end}.`);
+      throw new DunlinError(
+        `offset ${offset} of partition ${partition} is not in the log in ${this.#directory}, which ends at ${end}.`,
+      );
     }
   }
 

@@ -14,7 +14,7 @@ import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
 import { nativeCrc32c } from '../crc32c.js';
 import { type Files, readFully } from './files.js';
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentName, segmentNumber, type SegmentHeader } from './layout.js';
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName, segmentNumber } from './layout.js';
 
 export interface JournalStart {
   /** All segments, oldest first. Empty: a new journal. */
@@ -89,7 +89,8 @@ function wrongPlace(
   const partition = view.getUint16(at + BatchAt.PARTITION, true);
   const offset = readU53LE(view, at + BatchAt.OFFSET);
   if (topic !== header.topic) return `a batch of topic ${topic}`;
-  if (offset !== offsets[partition]) return `offset ${offset} of partition ${partition}, expected ${offsets[partition]}`;
+  if (offset !== offsets[partition])
+    return `offset ${offset} of partition ${partition}, expected ${offsets[partition]}`;
   return checkBatch(bytes.subarray(at, at + length));
 }
 

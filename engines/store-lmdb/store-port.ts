@@ -4,7 +4,6 @@
  * answer is there.
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { DunlinError } from '../../core/errors.js';
 import type { CommitOutcome, KeyRange, Store, StoreCompletion, StoreTransaction } from '../../core/ports.js';
 import { violatedByRange, violatedLimit } from '../store-limits.js';
 import {
@@ -24,7 +23,7 @@ export interface StoreHandle {
 
 class StorePort implements Store {
   readonly #port: MessagePort;
-  /** Completions that need no answer of the store's thread: what breaks a limit is not sent there. */
+  /** Completions of what breaks a limit: it is not sent to the store's thread. */
   readonly #local: StoreCompletion[] = [];
 
   constructor(port: MessagePort) {
@@ -57,7 +56,10 @@ class StorePort implements Store {
 
   readRange(tag: number, range: KeyRange, bytesMax: number): void {
     const broken = violatedByRange(range);
-    if (broken !== undefined) throw new DunlinError(broken);
+    if (broken !== undefined) {
+      this.#local.push({ tag, failed: broken });
+      return;
+    }
     this.#send({ kind: 'range', tag, packed: pack([range.begin, range.end]), bytesMax });
   }
 

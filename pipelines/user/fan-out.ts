@@ -10,7 +10,7 @@
  */
 import { type Batch, BatchAt, RECIPIENT_BYTES, SourceKind, sourceId } from '../../core/batch.js';
 import { At, Flag, frameLength, isSequenced, Kind, readU53 } from '../../core/frame.js';
-import { numberOfDevice, userOfDevice } from '../../core/ids.js';
+import { isUserId, numberOfDevice, userOfDevice } from '../../core/ids.js';
 import { copyToBlob, makeBlob, releaseBlob, retainBlob } from './blobs.js';
 import { collectLive, collectLiveTable, frameUser, gapFor, gapReason, sendLive, sendTransient } from './deliver.js';
 import { appendEntry, replaceOlder } from './inbox.js';
@@ -70,7 +70,12 @@ function recipientId(view: DataView, list: number, n: number): number {
   return view.getUint32(list + n * 8 + 4, true) * 2 ** 32 + view.getUint32(list + n * 8, true);
 }
 
+/** Row of a recipient; 0 if the id is none. */
 function recipient(state: UserState, view: DataView, list: number, n: number): number {
+  if (!isUserId(recipientId(view, list, n))) {
+    state.counters.ignoredFrames++;
+    return 0;
+  }
   return state.ensureUser(view.getUint32(list + n * 8, true), view.getUint32(list + n * 8 + 4, true));
 }
 
@@ -101,6 +106,7 @@ function takeSequenced(
   retainBlob(state, blob);
   for (let n = 0; n < recipients; n++) {
     const user = recipient(state, view, list, n);
+    if (user === 0) continue;
     const reason = gapReason(state, user, view, at, deadlineMs);
     if (reason !== 0) {
       keepAlone(state, user, makeBlob(state, gapFor(state, view, at, reason), 0));
@@ -131,7 +137,7 @@ function takeKept(state: UserState, batch: Batch, at: number, length: number, li
   retainBlob(state, blob);
   for (let n = 0; n < recipients; n++) {
     const user = recipient(state, view, list, n);
-    if (state.isBlocked(user, whose)) continue;
+    if (user === 0 || state.isBlocked(user, whose)) continue;
     if (kind !== Kind.REJECT) replaceOlder(state, user, blob);
     const entry = appendEntry(state, user, blob);
     if (kind === Kind.RECEIPT) collectLive(state, user, getPair(state.memory.u32, entry + EntryAt.POSITION), 0);

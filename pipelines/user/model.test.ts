@@ -9,6 +9,7 @@ const ACTS = {
   send: (world: World, which: number, sender: number, seconds: number, bytes: number) =>
     world.send(which, sender, seconds, bytes),
   receipt: (world: World, which: number, whose: number) => world.receipt(which, whose),
+  repeat: (world: World, source: number, count: number) => world.repeat(source, count),
   reject: (world: World, which: number) => world.reject(which),
   typing: (world: World, which: number, sender: number) => world.typing(which, sender),
   connect: (world: World, which: number, gateway: number, wrong: number) => world.connect(which, gateway, wrong),
@@ -36,6 +37,7 @@ function act(weight: number, what: keyof typeof ACTS, ...numbers: fc.Arbitrary<n
 const ORDINARY = [
   act(100, 'send', any, any, fc.constantFrom(0, 0, 0, 1, 8), fc.constantFrom(0, 5, 60, 900)),
   act(20, 'receipt', any, any),
+  act(10, 'repeat', any, fc.nat({ max: 4 })),
   act(10, 'reject', any),
   act(10, 'typing', any, any),
   act(50, 'connect', any, any, any),

@@ -70,12 +70,12 @@ export function watch(state: UserState, batch: Batch, at: number): void {
     state.counters.ignoredFrames++;
     return;
   }
-  const user = state.ensureUser(lowWord(subject), highWord(subject));
   if (view.getUint32(at + At.EXTRA) === 0) {
-    removeWatcher(state, user, device);
-    if (!watches(state, user, userOfDevice(device))) notify(state, user, userOfDevice(device), Notice.END);
+    const known = state.findUser(subject);
+    if (known !== 0) unwatch(state, known, device);
     return;
   }
+  const user = state.ensureUser(lowWord(subject), highWord(subject));
   forgetWatchers(state, user);
   if (!addWatcher(state, user, device, state.nowMs + state.limits.watchTtlMs)) {
     refuseWatch(state, device, subject);
@@ -129,8 +129,9 @@ export function addWatcher(state: UserState, user: number, device: number, expir
   return true;
 }
 
-function removeWatcher(state: UserState, user: number, device: number): void {
+function unwatch(state: UserState, user: number, device: number): void {
   removeWatchers(state, user, (watcher) => getPair(state.memory.u32, watcher + WatcherAt.DEVICE) === device);
+  if (!watches(state, user, userOfDevice(device))) notify(state, user, userOfDevice(device), Notice.END);
 }
 
 /** Forgets watches that were not renewed. */

@@ -19,7 +19,9 @@ export function mergeDue(state: UserState): void {
   state.alarms.forEachDue(state.nowMs, (time, user) => {
     if (getPair(state.memory.u32, user + UserAt.ALARM) === time) due.push(user);
   });
-  for (const user of sortByUserId(state, due)) merge(state, user);
+  const sorted = sortByUserId(state, due);
+  // A user may have several alarms set to one time, but has one run fetched.
+  for (let i = 0; i < sorted.length; i++) if (sorted[i] !== sorted[i - 1]) merge(state, sorted[i]!);
 }
 
 /** Does what else is due, and sets the next alarms: after the frames of a step. */

@@ -24,6 +24,9 @@ import { mergeDue, nameDue, settleDue } from './settle.js';
 import { type UserCounters, UserState, type UserStateOptions } from './state.js';
 import { takePresence } from './updates.js';
 
+/** Positions stay below 2^53. */
+const GENERATION_MAX = 2 ** 20;
+
 export class UserStage implements Stage {
   readonly #state: UserState;
   #importer: Importer | undefined;
@@ -134,14 +137,22 @@ function takeFrame(state: UserState, batch: Batch, at: number, length: number): 
     case Kind.DEVICE_REMOVE:
       return removeDevice(state, batch, at);
     case Kind.GENERATION:
-      state.generation = Math.max(state.generation, batch.view.getUint32(at + At.EXTRA));
-      state.partitionDirty = true;
-      return;
+      return beginGeneration(state, batch.view.getUint32(at + At.EXTRA));
     case Kind.TICK:
       return;
     default:
       state.counters.ignoredFrames++;
   }
+}
+
+/** A new owner: positions from now on are above all that an earlier one may have handed out. */
+function beginGeneration(state: UserState, generation: number): void {
+  if (generation > GENERATION_MAX) {
+    state.counters.ignoredFrames++;
+    return;
+  }
+  state.generation = Math.max(state.generation, generation);
+  state.partitionDirty = true;
 }
 
 /** Names the cold chunks that frames of the batch read. */

@@ -197,7 +197,10 @@ export class UserState {
   /** The user's row, made if there is none: whoever gets a message has an inbox, connected before or not. */
   ensureUser(low: number, high: number): number {
     const row = this.users.find(low, high);
-    return this.users.at(row < 0 ? this.users.insert(low, high) : row);
+    if (row >= 0) return this.users.at(row);
+    const user = this.users.at(this.users.insert(low, high));
+    this.touch(user);
+    return user;
   }
 
   idOf(user: number): number {

@@ -9,6 +9,8 @@ import { FRAME_HEADER_BYTES } from '../../core/limits.js';
 import type { Out } from '../../core/stage.js';
 
 const WORDS = 4;
+/** Targets of one entry; more go into further entries with the same frame, so that an entry always fits into a batch. */
+const TARGETS_PER_ENTRY_MAX = 16_384;
 
 interface TargetList {
   readonly gateway: number;
@@ -54,22 +56,36 @@ export class Targets {
   flush(out: Out, bytes: Uint8Array, at: number, length: number): void {
     for (let i = 0; i < this.#active.length; i++) {
       const list = this.#active[i]!;
-      const frameBytes = list.payload ? length : FRAME_HEADER_BYTES;
-      const builder = out.gateway(list.gateway, frameBytes + 4 + list.count * TARGET_BYTES);
-      const to = builder.frame(bytes, at, frameBytes);
-      if (frameBytes !== length) {
-        builder.view.setUint32(to + At.LENGTH, 0);
-        builder.bytes[to + At.FLAGS] = (builder.bytes[to + At.FLAGS]! & ~Flag.DEVICE_TABLE) | Flag.ENVELOPE;
-      }
-      builder.list();
-      for (let n = 0; n < list.count; n++) {
-        const word = n * WORDS;
-        const { words } = list;
-        builder.target(words[word]!, words[word + 1]!, words[word + 2]!, list.positions[n]!, words[word + 3]!);
+      for (let from = 0; from < list.count; from += TARGETS_PER_ENTRY_MAX) {
+        writeEntry(out, list, from, Math.min(list.count, from + TARGETS_PER_ENTRY_MAX), bytes, at, length);
       }
       list.count = 0;
     }
     this.#active.length = 0;
+  }
+}
+
+function writeEntry(
+  out: Out,
+  list: TargetList,
+  from: number,
+  end: number,
+  bytes: Uint8Array,
+  at: number,
+  length: number,
+): void {
+  const frameBytes = list.payload ? length : FRAME_HEADER_BYTES;
+  const builder = out.gateway(list.gateway, frameBytes + 4 + (end - from) * TARGET_BYTES);
+  const to = builder.frame(bytes, at, frameBytes);
+  if (frameBytes !== length) {
+    builder.view.setUint32(to + At.LENGTH, 0);
+    builder.bytes[to + At.FLAGS] = (builder.bytes[to + At.FLAGS]! & ~Flag.DEVICE_TABLE) | Flag.ENVELOPE;
+  }
+  builder.list();
+  const { words } = list;
+  for (let n = from; n < end; n++) {
+    const word = n * WORDS;
+    builder.target(words[word]!, words[word + 1]!, words[word + 2]!, list.positions[n]!, words[word + 3]!);
   }
 }
 

@@ -8,7 +8,7 @@
  * connection, a socket that is full (its gateway throws away what is on its way), repeated batches, and arbitrary cursors.
  */
 import assert from 'node:assert/strict';
-import { TargetFlag } from '../../core/batch.js';
+import { BatchKind, TargetFlag } from '../../core/batch.js';
 import { CloseCodes } from '../../core/errors.js';
 import { Flag, type Frame, isSequenced, Kind, makeFrame } from '../../core/frame.js';
 import { deviceKey, userOfDevice } from '../../core/ids.js';
@@ -144,6 +144,12 @@ export class World {
       extra: seconds,
       payload: Buffer.from(payload),
     });
+  }
+
+  /** A conversation lane starts again and says the last few batches once more. */
+  repeat(source: number, count: number): void {
+    const mine = this.lane.log.filter((bytes) => bytes[6] === BatchKind.FANOUT && bytes[20] === source % 2);
+    for (const bytes of mine.slice(-count)) this.lane.append(bytes.slice());
   }
 
   receipt(which: number, whose: number): void {
@@ -300,16 +306,16 @@ export class World {
 
   /** Power fails: the end of the log is gone, and so are all connections; conversation lanes say theirs again. */
   losePower(keep: number): void {
-    const from = Math.min(this.lane.log.length, Math.max(this.lane.committed, this.#durable) + keep);
+    const from = Math.min(this.lane.log.length, Math.max(this.lane.durable, this.#durable) + keep);
     const lost = this.lane.loseTail(from);
     this.lane.crash();
     for (const gateway of this.#gateways) this.restartGateway(gateway.number);
     // A watch may have been lost with the log; clients repeat theirs, these do not.
     for (const client of this.clients) client.presence.clear();
     this.lane.frames({ kind: Kind.GENERATION, extra: ++this.#generation });
-    const fanOuts = lost.filter((bytes) => bytes[6] === 2);
+    const fanOuts = lost.filter((bytes) => bytes[6] === BatchKind.FANOUT);
     for (const source of [1, 0]) {
-      for (const bytes of fanOuts) if ((bytes[20]! | (bytes[21]! << 8)) === source) this.lane.append(bytes);
+      for (const bytes of fanOuts) if (bytes[20] === source) this.lane.append(bytes);
     }
     this.#durable = this.lane.log.length;
   }

@@ -62,11 +62,28 @@ test('a data directory of a newer version, of another shape, half-written, or no
 
 test('a torn tail is cut with a report, and the server starts', async () => {
   const server = await startServer();
-  const load = runDunlin(['load', '--url', server.url, '--data', server.data, '--users', '20', '--rate', '200', '--duration', '2s']);
+  const load = runDunlin([
+    'load',
+    '--url',
+    server.url,
+    '--data',
+    server.data,
+    '--users',
+    '20',
+    '--rate',
+    '200',
+    '--duration',
+    '2s',
+  ]);
   assert.equal(await load.exit, 0, load.text());
   await server.murder();
   const journal = readdirSync(server.data, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && /segment|\.log$|\.seg/.test(entry.name) && /conversation/.test(entry.parentPath ?? entry.path))
+    .filter(
+      (entry) =>
+        entry.isFile() &&
+        /segment|\.log$|\.seg/.test(entry.name) &&
+        /conversation/.test(entry.parentPath ?? entry.path),
+    )
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
     .sort()
     .at(-1);
@@ -80,7 +97,9 @@ test('a torn tail is cut with a report, and the server starts', async () => {
   assert.equal(await again.stop(), 0);
 });
 
-test('a read-only data directory', { skip: process.getuid?.() === 0 ? false : 'needs root to mount' }, async (context) => {
+test('a read-only data directory', {
+  skip: process.getuid?.() === 0 ? false : 'needs root to mount',
+}, async (context) => {
   const directory = temporaryDirectory('readonly');
   mkdirSync(join(directory, 'data'));
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,ro', 'tmpfs', join(directory, 'data')]);

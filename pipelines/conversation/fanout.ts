@@ -1,0 +1,107 @@
+/** Fan-out: a frame goes once into the batch of each user partition that has recipients, with their list. */
+import { RECIPIENT_BYTES } from '../../core/batch.js';
+import { At, type Frame, frameLength, writeFrame, writeU53 } from '../../core/frame.js';
+import { hashWords, highWord, lowWord, partitionOfHash } from '../../core/ids.js';
+import { FRAME_HEADER_BYTES, GROUP_MEMBERS_MAX, PARTITIONS_MAX } from '../../core/limits.js';
+import type { StepContext } from './context.js';
+import { Conv, Part, ParticipantFlag } from './rows.js';
+
+/** Rows chosen for a fan-out, chained by user partition. One set is enough: fan-outs do not nest. */
+export class Recipients {
+  readonly #heads = new Int32Array(PARTITIONS_MAX).fill(-1);
+  readonly #counts = new Int32Array(PARTITIONS_MAX);
+  readonly #next = new Int32Array(2 * GROUP_MEMBERS_MAX + 2);
+  readonly #rows = new Int32Array(2 * GROUP_MEMBERS_MAX + 2);
+  readonly #partitions: number[] = [];
+  #size = 0;
+
+  clear(): void {
+    for (const partition of this.#partitions) {
+      this.#heads[partition] = -1;
+      this.#counts[partition] = 0;
+    }
+    this.#partitions.length = 0;
+    this.#size = 0;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  add(context: StepContext, participant: number): void {
+    const { rows } = context;
+    const partition = rows.u32[rows.participants.at(participant) + Part.PARTITION]!;
+    const place = this.#size++;
+    if (this.#heads[partition] === -1) this.#partitions.push(partition);
+    this.#rows[place] = participant;
+    this.#next[place] = this.#heads[partition]!;
+    this.#heads[partition] = place;
+    this.#counts[partition]!++;
+  }
+
+  /** All current members. */
+  addMembers(context: StepContext, conversationAt: number): void {
+    const { rows } = context;
+    const count = rows.u32[conversationAt + Conv.BLOCK_COUNT]!;
+    for (let place = 0; place < count; place++) {
+      const participant = rows.participantAt(conversationAt, place);
+      if ((rows.u32[rows.participants.at(participant) + Part.FLAGS]! & ParticipantFlag.MEMBER) !== 0)
+        this.add(context, participant);
+    }
+  }
+
+  /** Sends the frame at the context's place to all, as sequence `seq`. */
+  sendSequenced(context: StepContext, seq: number): void {
+    for (const partition of this.#partitions) {
+      const count = this.#counts[partition]!;
+      const builder = context.out.user(partition, context.length + 4 + count * RECIPIENT_BYTES);
+      const at = builder.frame(context.bytes, context.at, context.length);
+      builder.view.setUint32(at + At.SEQ, seq);
+      writeU53(builder.view, at + At.INBOX, 0);
+      writeU53(builder.view, at + At.TIME, context.timeMs);
+      this.#list(context, builder, partition);
+    }
+  }
+
+  /** Sends a frame made by the backbone to all. */
+  sendFrame(context: StepContext, frame: Frame): void {
+    for (const partition of this.#partitions) {
+      const bytes = FRAME_HEADER_BYTES + frame.payload.length;
+      const builder = context.out.user(partition, bytes + 4 + this.#counts[partition]! * RECIPIENT_BYTES);
+      const at = builder.open(bytes);
+      writeFrame(builder.bytes, builder.view, at, frame);
+      this.#list(context, builder, partition);
+    }
+  }
+
+  #list(context: StepContext, builder: ReturnType<StepContext['out']['user']>, partition: number): void {
+    const { rows } = context;
+    builder.list();
+    for (let place = this.#heads[partition]!; place >= 0; place = this.#next[place]!) {
+      const at = rows.participants.at(this.#rows[place]!);
+      builder.recipient(rows.u32[at + Part.USER_LOW]!, rows.u32[at + Part.USER_HIGH]!);
+    }
+  }
+}
+
+/** Sends a frame made by the backbone to one user. */
+export function sendTo(context: StepContext, userLow: number, userHigh: number, frame: Frame): void {
+  const partition = partitionOfHash(hashWords(userLow, userHigh, 0, 0), context.userPartitions);
+  const bytes = FRAME_HEADER_BYTES + frame.payload.length;
+  const builder = context.out.user(partition, bytes + 4 + RECIPIENT_BYTES);
+  const at = builder.open(bytes);
+  writeFrame(builder.bytes, builder.view, at, frame);
+  builder.list();
+  builder.recipient(userLow, userHigh);
+}
+
+export function sendToUser(context: StepContext, user: number, frame: Frame): void {
+  sendTo(context, lowWord(user), highWord(user), frame);
+}
+
+/** Length of the frame at an offset of the batch, or −1 if it does not lie within it. */
+export function frameWithin(context: StepContext, at: number): number {
+  if (at + FRAME_HEADER_BYTES > context.bytes.length) return -1;
+  const length = frameLength(context.view, at);
+  return at + length > context.bytes.length ? -1 : length;
+}

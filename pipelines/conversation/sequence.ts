@@ -1,0 +1,87 @@
+/**
+ * Sequenced frames: each takes the next counter of its device and, if it is allowed, the next sequence of its conversation.
+ * A rejection that cannot be retried takes the counter too, so that a second copy of the frame can never be accepted later.
+ */
+
+import { checkDeviceTable } from '../../core/device-table.js';
+import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
+import { Flag, Kind } from '../../core/frame.js';
+import { MESSAGE_TTL_S_MAX, PAYLOAD_BYTES_MAX, SEQUENCE_MAX, TABLE_PAYLOAD_BYTES_MAX } from '../../core/limits.js';
+import type { StepContext } from './context.js';
+import { findOrCreate, isParty, isValid } from './conversations.js';
+import type { Recipients } from './fanout.js';
+import { applyGroupChange } from './groups.js';
+import { afterOwnSend } from './receipts.js';
+import { answerAgain, reject } from './reject.js';
+import { Conv, ConversationFlag, Dev } from './rows.js';
+
+export function sequenceFrame(context: StepContext, recipients: Recipients): void {
+  if (!context.deviceIsSender) return;
+  if (!isValid(context)) return reject(context, ErrorCodes.BAD_CONVERSATION);
+  if (context.counter === 0) return reject(context, ErrorCodes.BAD_VALUE);
+  // Somebody else's direct conversation must not come to be by being named; nothing can ever make the sender a party to it.
+  if (context.isDirect && !isParty(context)) return reject(context, ErrorCodes.NOT_MEMBER);
+  const { rows } = context;
+  const conversation = findOrCreate(context);
+  const device = findOrAddDevice(context, conversation);
+  const deviceAt = rows.devices.at(device);
+  const last = rows.u32[deviceAt + Dev.COUNTER]!;
+  if (context.counter <= last) return answerAgain(context, device);
+  if (context.counter > last + 1) return reject(context, ErrorCodes.COUNTER_GAP, last + 1);
+  rows.u32[deviceAt + Dev.COUNTER] = context.counter;
+  rows.touch(conversation, 24);
+  const error = accept(context, conversation, deviceAt, recipients);
+  if (error === undefined) return;
+  rows.u32[deviceAt + Dev.SEQ] = 0;
+  rows.u32[deviceAt + Dev.CODE] = error.code;
+  reject(context, error);
+}
+
+function findOrAddDevice(context: StepContext, conversation: number): number {
+  const { rows } = context;
+  const found = rows.devices.find(conversation, context.deviceLow, context.deviceHigh);
+  return found >= 0 ? found : rows.addDevice(conversation, context.deviceLow, context.deviceHigh);
+}
+
+/** Sequences and fans out, or says why not. */
+function accept(
+  context: StepContext,
+  conversation: number,
+  deviceAt: number,
+  recipients: Recipients,
+): ErrorCode | undefined {
+  const { rows } = context;
+  const at = rows.conversations.at(conversation);
+  const head = rows.u32[at + Conv.HEAD]!;
+  if (head >= SEQUENCE_MAX) return ErrorCodes.SEQUENCE_END;
+  const error = context.kind === Kind.MESSAGE ? checkMessage(context, conversation) : undefined;
+  if (error !== undefined) return error;
+  const seq = head + 1;
+  recipients.clear();
+  if (context.kind === Kind.MESSAGE) {
+    recipients.addMembers(context, at);
+  } else {
+    const refused = applyGroupChange(context, conversation, seq, recipients);
+    if (refused !== undefined) return refused;
+  }
+  rows.u32[at + Conv.HEAD] = seq;
+  rows.u32[deviceAt + Dev.SEQ] = seq;
+  rows.u32[deviceAt + Dev.CODE] = 0;
+  recipients.sendSequenced(context, seq);
+  afterOwnSend(context, conversation, seq, recipients);
+  return undefined;
+}
+
+function checkMessage(context: StepContext, conversation: number): ErrorCode | undefined {
+  const { rows } = context;
+  const at = rows.conversations.at(conversation);
+  if (!context.isDirect && (rows.u32[at + Conv.FLAGS]! & ConversationFlag.CREATED) === 0) return ErrorCodes.NO_GROUP;
+  const sender = rows.participants.find(conversation, context.userLow, context.userHigh);
+  if (!rows.isMember(sender)) return ErrorCodes.NOT_MEMBER;
+  if (context.extra > MESSAGE_TTL_S_MAX) return ErrorCodes.BAD_VALUE;
+  const isTable = (context.flags & Flag.DEVICE_TABLE) !== 0;
+  const payloadBytes = context.end - context.payloadAt;
+  if (payloadBytes > (isTable ? TABLE_PAYLOAD_BYTES_MAX : PAYLOAD_BYTES_MAX)) return ErrorCodes.TOO_LARGE;
+  if (isTable && !checkDeviceTable(context.bytes, context.payloadAt, context.end)) return ErrorCodes.BAD_TABLE;
+  return undefined;
+}

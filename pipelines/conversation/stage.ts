@@ -1,0 +1,101 @@
+/**
+ * The conversation stage: who may say what in which order, and who gets it. See core/stage.ts for what a stage is, and rows.ts
+ * for its state, all of which is in memory: a conversation costs about 250 bytes, so ten million fit on one machine, and a
+ * step never has to fetch anything.
+ */
+import { type Batch, BatchAt } from '../../core/batch.js';
+import { isSequenced, Kind } from '../../core/frame.js';
+import type { ChunkSink, Fetched, KeySink, Out, Stage } from '../../core/stage.js';
+import { StepContext } from './context.js';
+import { deriveCounts, Exporter, importChunk, stateHash } from './export.js';
+import { frameWithin, Recipients } from './fanout.js';
+import { handleInfo, handleTyping } from './info.js';
+import { deriveAggregates, handleDelivered, handleRead } from './receipts.js';
+import { Conv, ConversationFlag, Rows } from './rows.js';
+import { sequenceFrame } from './sequence.js';
+
+export interface ConversationStageOptions {
+  readonly partition: number;
+  readonly conversationPartitions: number;
+  readonly userPartitions: number;
+}
+
+export class ConversationStage implements Stage {
+  readonly wakeAtMs = Number.POSITIVE_INFINITY;
+  /** Frames that no gateway lets through: counted, otherwise ignored. */
+  ignored = 0;
+  readonly #rows = new Rows();
+  readonly #context: StepContext;
+  readonly #recipients = new Recipients();
+  readonly #exporter = new Exporter(this.#rows);
+  readonly #userPartitions: number;
+
+  constructor(options: ConversationStageOptions) {
+    this.#userPartitions = options.userPartitions;
+    this.#context = new StepContext(this.#rows, options.userPartitions);
+  }
+
+  get conversations(): number {
+    return this.#rows.conversations.size;
+  }
+
+  get dirtyBytes(): number {
+    return this.#rows.dirtyBytes;
+  }
+
+  needs(_batch: Batch, _keys: KeySink): void {
+    // Everything is in memory.
+  }
+
+  step(batch: Batch, out: Out, _fetched: Fetched): void {
+    const context = this.#context;
+    context.begin(batch, out);
+    let at: number = BatchAt.ENTRIES;
+    for (let entry = 0; entry < batch.header.count; entry++) {
+      const length = frameWithin(context, at);
+      if (length < 0) {
+        this.ignored++;
+        return;
+      }
+      context.open(at, length);
+      this.#handle(context);
+      at += length;
+    }
+  }
+
+  #handle(context: StepContext): void {
+    const { kind } = context;
+    if (isSequenced(kind)) sequenceFrame(context, this.#recipients);
+    else if (kind === Kind.DELIVERED) handleDelivered(context, this.#recipients);
+    else if (kind === Kind.READ) handleRead(context, this.#recipients);
+    else if (kind === Kind.TYPING) handleTyping(context, this.#recipients);
+    else if (kind === Kind.INFO) handleInfo(context);
+    else this.ignored++;
+  }
+
+  exportDirty(sink: ChunkSink): void {
+    this.#exporter.dirty(sink);
+  }
+
+  exportAll(cursor: number, bytes: number, sink: ChunkSink): number {
+    return this.#exporter.all(cursor, bytes, sink);
+  }
+
+  importChunk(chunk: Uint8Array): void {
+    importChunk(this.#rows, chunk, this.#userPartitions);
+  }
+
+  importDone(): void {
+    const rows = this.#rows;
+    for (let conversation = 0; conversation < rows.conversations.rowLimit; conversation++) {
+      if (!rows.conversations.isLive(conversation)) continue;
+      deriveCounts(rows, conversation);
+      const flags = rows.u32[rows.conversations.at(conversation) + Conv.FLAGS]!;
+      if ((flags & ConversationFlag.GROUP) !== 0) deriveAggregates(this.#context, conversation);
+    }
+  }
+
+  stateHash(): number {
+    return stateHash(this.#rows);
+  }
+}
