@@ -10,6 +10,7 @@ import {
   type Receipt,
   type ReceivedMessage,
   RejectedError,
+  Role,
 } from '../client/node.js';
 import { DunlinError, ErrorCodes } from '../core/errors.js';
 import { type ConversationId, directConversation, groupConversation, isGroupId, userOfDevice } from '../core/ids.js';
@@ -303,8 +304,8 @@ class Chat {
     const refusal = await this.#askGroup();
     if (refusal === undefined) return;
     const others = [...names.keys()].filter((one) => one !== user);
-    if (refusal.code !== ErrorCodes.NO_GROUP.code || others.length === 0) {
-      this.#fail(others.length === 0 ? `${refusal.message} Name its members with --to to create it.` : refusal.message);
+    if (others.length === 0) {
+      this.#fail(`${refusal.message} If there is no such group, name its members with --to to create it.`);
       return;
     }
     try {
@@ -312,8 +313,9 @@ class Chat {
       this.#screen.notice(`created with ${others.map((one) => this.#name(one)).join(', ')}`);
     } catch (error) {
       // Somebody was faster; that is good if it was with this user.
-      const again = await this.#askGroup();
-      if (again !== undefined) this.#fail(textOf(error));
+      const isThere = error instanceof RejectedError && error.code === ErrorCodes.GROUP_EXISTS.code;
+      const again = isThere ? await this.#askGroup() : error;
+      if (again !== undefined) this.#fail(textOf(again));
     }
   }
 
@@ -389,8 +391,8 @@ class Chat {
     } catch (error) {
       return this.#screen.notice(textOf(error));
     }
-    for (const { user, isAdmin, delivered, read } of info.members) {
-      const admin = isAdmin ? ', admin' : '';
+    for (const { user, role, delivered, read } of info.members) {
+      const admin = role === Role.ADMIN ? ', admin' : '';
       const name = `${this.#name(user)} (${user}${admin})`;
       this.#screen.notice(`${name}: delivered ${delivered}, read ${read} of ${info.head}`);
     }

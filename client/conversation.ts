@@ -203,7 +203,7 @@ export class Conversation {
       else if (entry.counter < from) renumbered(entry, from);
     }
     for (const [entry, from] of up.toReversed()) renumbered(entry, from);
-    this.nextCounter = Math.min(this.nextCounter, movedFrom);
+    this.nextCounter = Math.min(this.nextCounter, movedFrom, lastTaken + 1);
     this.window = 1;
   }
 

@@ -8,9 +8,9 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Kind } from '../core/frame.js';
 import { deviceKey } from '../core/ids.js';
+import { encodeMembers } from '../core/members.js';
 import { Prng } from '../core/prng.js';
 import { ClientCore, type ClientEvents, GapReason, LinkState } from './core.js';
-import { encodeUsers } from './members.js';
 import { ReferenceServer, type ServerConnection } from './reference-server.js';
 
 /** What one application keeps: saved and restored together with its client's state. */
@@ -205,7 +205,7 @@ class World {
     const own = CONVERSATIONS.filter(([a, b]) => a === 0 || a === user || b === user);
     const [a, b] = own[this.random.below(own.length)]!;
     const kind = a === 0 && this.random.chance(1, 4) ? this.random.between(Kind.GROUP_CREATE, Kind.GROUP_LEAVE) : 1;
-    const others = encodeUsers([1, 2, 3].filter((one) => one !== user && this.random.chance(1, 2)));
+    const others = encodeMembers([1, 2, 3].filter((one) => one !== user && this.random.chance(1, 2)));
     if (kind === Kind.MESSAGE || kind === Kind.GROUP_LEAVE) device.send(a, b, kind);
     else device.send(a, b, kind, others);
     const seen = device.application.seen.get(`${a}:${b}`)?.length ?? 0;

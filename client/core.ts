@@ -21,6 +21,7 @@
  *    application has acknowledged, and everything behind it is delivered again, outcomes included; with `'messages'` only
  *    messages wait for it; with `'auto'` an event counts as processed when its handler returns.
  */
+import { checkDeviceTable } from '../core/device-table.js';
 import { CloseCodes, DunlinError, ErrorCodes, errorOfCode } from '../core/errors.js';
 import { Flag, isSequenced, Kind, payloadBytesMax, scanFrame, viewOf } from '../core/frame.js';
 import { isConversation, isDeviceNumber, isUserId, numberOfDevice, userOfDevice } from '../core/ids.js';
@@ -34,6 +35,7 @@ import {
   CLIENT_HOLE_ATTEMPTS,
   CLIENT_OUTBOX_MAX,
   CLIENT_OUTCOME_TIMEOUT_MS,
+  GROUP_MEMBERS_MAX,
   HEARTBEAT_MS,
   IDLE_TIMEOUT_MS,
   MESSAGE_TTL_S_MAX,
@@ -41,11 +43,11 @@ import {
   WATCH_TTL_MS,
   WATCHED_PER_USER_MAX,
 } from '../core/limits.js';
+import { readMembers } from '../core/members.js';
 import type { Prng } from '../core/prng.js';
 import { Conversation, type Entry } from './conversation.js';
 import { type ClientEvents, GapReason } from './events.js';
 import { Link, LinkState } from './link.js';
-import { readUsers } from './members.js';
 import { Output } from './output.js';
 import { Pace } from './pace.js';
 import { decodeSnapshot, encodeSnapshot, type SavedConversation, type SavedEntry, type Snapshot } from './snapshot.js';
@@ -642,7 +644,7 @@ export class ClientCore {
       this.#deliver(frame.inbox, false, nowMs);
       return false;
     }
-    if (frame.kind === Kind.GROUP_ADD && readUsers(frame.payload)?.includes(this.user)) return true;
+    if (frame.kind === Kind.GROUP_ADD && this.#isAdded(frame.payload)) return true;
     const { a, b } = conversation;
     conversation.holes++;
     const missing = `sequences ${last + 1} to ${seq - 1} of conversation (${a}, ${b})`;
@@ -653,6 +655,10 @@ export class ClientCore {
     this.#events.violation?.(`The server left out ${missing} on ${conversation.holes} connections: they are lost.`);
     this.#events.gap?.(a, b, last + 1, seq - 1, GapReason.LOST);
     return true;
+  }
+
+  #isAdded(payload: Uint8Array): boolean {
+    return readMembers(payload, 0, payload.length, GROUP_MEMBERS_MAX)?.includes(this.user) ?? false;
   }
 
   #advance(conversation: Conversation, seq: number): void {
@@ -767,16 +773,18 @@ export class ClientCore {
   }
 
   #finishResync(conversation: Conversation, lastTaken: number): void {
-    const { doubted } = conversation;
+    const doubted = conversation.entry(conversation.doubted);
     conversation.resyncing = false;
     conversation.doubted = 0;
-    this.#learn(conversation, lastTaken);
+    if (doubted !== undefined && !doubted.settled && lastTaken >= doubted.counter) {
+      conversation.countersKnown = true;
+      this.#renumber(conversation, doubted, lastTaken);
+    } else {
+      this.#learn(conversation, lastTaken);
+    }
+    // The server may have lost counters, too.
     const first = conversation.unsettled()[0];
-    const doubtedEntry = conversation.entry(doubted);
-    const isForeign = doubtedEntry !== undefined && !doubtedEntry.settled && lastTaken >= doubted;
-    const isForgotten = first !== undefined && lastTaken + 1 < first.counter;
-    if (isForeign) this.#renumber(conversation, doubtedEntry, lastTaken);
-    else if (isForgotten) this.#renumber(conversation, first, lastTaken);
+    if (first !== undefined && lastTaken + 1 < first.counter) this.#renumber(conversation, first, lastTaken);
     this.#enqueue(conversation);
   }
 
@@ -1084,6 +1092,9 @@ function checkSend(kind: number, flags: number, extra: number, convA: number, pa
   }
   if (payload.length > payloadBytesMax(flags)) {
     throw new DunlinError(`The payload has ${payload.length} bytes, the limit is ${payloadBytesMax(flags)}.`);
+  }
+  if (flags !== 0 && !checkDeviceTable(payload, 0, payload.length)) {
+    throw new DunlinError('The payload is not a device table in canonical form; encodeDeviceTable writes one.');
   }
   const extraMax = kind === Kind.MESSAGE ? MESSAGE_TTL_S_MAX : 1;
   if (!Number.isInteger(extra) || extra < 0 || extra > extraMax) {

@@ -58,9 +58,9 @@ export interface ClientEvents {
   typing?(convA: number, convB: number, device: number, started: boolean): void;
   presence?(user: number, online: boolean, lastSeenMs: number): void;
   block?(user: number, blocked: boolean): void;
-  /** INFO: `members` as `readMembers` reads them; valid only during the call. */
+  /** INFO: `members` as `readMemberRows` of core/members.ts reads them; valid only during the call. */
   info?(convA: number, convB: number, head: number, lastCounter: number, members: Uint8Array): void;
-  /** DEVICES: as `readDevices` reads them; valid only during the call. */
+  /** DEVICES: as `readDeviceRows` reads them; valid only during the call. */
   devices?(devices: Uint8Array): void;
   pong?(value: number): void;
 

@@ -13,10 +13,12 @@ import {
   type TransportEvents,
 } from './shell.js';
 
+export { encodeDeviceTable, readDeviceTable, type TablePart } from '../core/device-table.js';
 export { CloseCodes, DunlinError, ErrorCodes } from '../core/errors.js';
+export { Flag, Kind } from '../core/frame.js';
 export type { ConversationId } from '../core/ids.js';
+export { type DeviceRow, type MemberRow, Role } from '../core/members.js';
 export { type SendOptions } from './core.js';
-export type { Device, Member } from './members.js';
 export * from './shell.js';
 
 export interface NodeClientOptions extends Omit<ClientOptions, 'storage'> {

@@ -46,7 +46,9 @@ test('plain Node imports every entry of the packed package', async () => {
 
 test('a bundler for browsers gets the browser client, which imports nothing of Node', async () => {
   const code = "console.log(import.meta.resolve('@dunlin/client'))";
-  const { stdout } = await run(process.execPath, ['-C', 'browser', '--input-type=module', '-e', code], { cwd: project });
+  const { stdout } = await run(process.execPath, ['-C', 'browser', '--input-type=module', '-e', code], {
+    cwd: project,
+  });
   assert.match(stdout, /client\/browser\.js/);
   const target = join(project, 'node_modules/@dunlin/client');
   const seen = new Set<string>();

@@ -8,10 +8,10 @@
  */
 import { ErrorCodes } from '../core/errors.js';
 import { encodeFrame, Flag, type Frame, isSequenced, Kind, makeFrame, readFrames } from '../core/frame.js';
-import { userOfDevice } from '../core/ids.js';
-import { DEVICE_KEY_FACTOR } from '../core/limits.js';
+import { numberOfDevice, userOfDevice } from '../core/ids.js';
+import { DEVICE_KEY_FACTOR, GROUP_MEMBERS_MAX } from '../core/limits.js';
+import { encodeDeviceRows, encodeMemberRows, Role, readMembers } from '../core/members.js';
 import type { Prng } from '../core/prng.js';
-import { readUsers } from './members.js';
 
 export interface Faults {
   readonly refuse: number;
@@ -21,8 +21,6 @@ export interface Faults {
 
 const NO_FAULTS: Faults = { refuse: 0, unknown: 0, double: 0 };
 const GENERATION = 2 ** 32;
-/** `95`, `cf` u64, a small number, and three times `ce` u32. */
-const MEMBER_BYTES = 26;
 
 interface Member {
   isAdmin: boolean;
@@ -286,7 +284,8 @@ export class ReferenceServer {
   #change(conversation: ServerConversation, frame: Frame): void {
     const { members } = conversation;
     const sender = userOfDevice(frame.device);
-    const users = readUsers(frame.payload) ?? [];
+    const { payload } = frame;
+    const users = readMembers(payload, 0, payload.length, GROUP_MEMBERS_MAX) ?? [];
     if (frame.kind === Kind.GROUP_CREATE) members.set(sender, newMember(frame.seq, true));
     if (frame.kind === Kind.GROUP_CREATE || frame.kind === Kind.GROUP_ADD) {
       for (const user of users) if (!members.has(user)) members.set(user, newMember(frame.seq, false));
@@ -330,27 +329,13 @@ export class ReferenceServer {
   #info(frame: Frame): void {
     const conversation = this.conversation(frame.convA, frame.convB);
     if (!conversation.members.has(userOfDevice(frame.device))) {
-      const code = conversation.log.length === 0 ? ErrorCodes.NO_GROUP.code : ErrorCodes.NOT_MEMBER.code;
-      this.#transient(frame.device, rejection(frame, code));
+      this.#transient(frame.device, rejection(frame, ErrorCodes.NOT_MEMBER.code));
       return;
     }
-    const members = [...conversation.members];
-    const payload = new Uint8Array(5 + members.length * MEMBER_BYTES);
-    const view = new DataView(payload.buffer);
-    payload[0] = 0xdd;
-    view.setUint32(1, members.length);
-    members.forEach(([user, { isAdmin, joinedSeq, delivered, read }], i) => {
-      const at = 5 + i * MEMBER_BYTES;
-      payload.set([0x95, 0xcf], at);
-      view.setBigUint64(at + 2, BigInt(user));
-      payload[at + 10] = isAdmin ? 1 : 0;
-      payload[at + 11] = 0xce;
-      view.setUint32(at + 12, joinedSeq);
-      payload[at + 16] = 0xce;
-      view.setUint32(at + 17, delivered);
-      payload[at + 21] = 0xce;
-      view.setUint32(at + 22, read);
+    const rows = [...conversation.members].map(([user, { isAdmin, joinedSeq, delivered, read }]) => {
+      return { user, role: isAdmin ? Role.ADMIN : Role.MEMBER, joinedSeq, delivered, read };
     });
+    const payload = encodeMemberRows(rows);
     const counter = conversation.counters.get(frame.device)?.counter ?? 0;
     const { convA, convB, device } = frame;
     const seq = conversation.log.length;
@@ -446,11 +431,10 @@ export class ReferenceServer {
   }
 
   #devices(user: ServerUser, connection: ServerConnection): void {
-    const payload = new Uint8Array(1 + user.cursors.size * 4);
-    payload[0] = 0x90 + user.cursors.size;
-    [...user.cursors.keys()].forEach((device, i) => {
-      payload.set([0x93, device % DEVICE_KEY_FACTOR, user.connections.has(device) ? 1 : 0, 0], 1 + i * 4);
+    const rows = [...user.cursors.keys()].map((device) => {
+      return { number: numberOfDevice(device), online: user.connections.has(device), lastSeenMs: user.lastSeenMs };
     });
+    const payload = encodeDeviceRows(rows);
     this.#answer(connection, makeFrame({ kind: Kind.DEVICES, payload }));
   }
 }

@@ -29,7 +29,11 @@ export class ReferenceSocketServer {
 
   /** Listens; again on the same port after a `kill`. */
   async listen(): Promise<void> {
-    const webSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, handleProtocols: () => 'dunlin' });
+    const webSockets = new WebSocketServer({
+      noServer: true,
+      perMessageDeflate: false,
+      handleProtocols: () => 'dunlin',
+    });
     const http = createServer();
     http.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       if (this.refuseWith !== undefined) {
@@ -48,7 +52,7 @@ export class ReferenceSocketServer {
   #accept(request: IncomingMessage, webSocket: WebSocket): void {
     const offered = request.headers['sec-websocket-protocol'];
     if (offered !== undefined) this.protocols.push(offered);
-    const token = offered?.split(', ')[1] ?? (request.headers.authorization ?? '').slice('Bearer '.length);
+    const token = offered?.split(',')[1]?.trim() ?? (request.headers.authorization ?? '').slice('Bearer '.length);
     const connection = this.reference.connect(deviceOfToken(token));
     this.#sockets.set(connection, webSocket);
     webSocket.on('message', (data: Buffer) => {
@@ -87,7 +91,8 @@ export class ReferenceSocketServer {
 
   /** Closes a device's connection with a code. */
   close(device: number, code: number): void {
-    for (const connection of this.#sockets.keys()) if (connection.device === device) this.reference.close(connection, code);
+    for (const connection of this.#sockets.keys())
+      if (connection.device === device) this.reference.close(connection, code);
     this.run();
   }
 }

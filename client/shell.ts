@@ -14,11 +14,18 @@ import {
   numberOfDevice,
   userOfDevice,
 } from '../core/ids.js';
-import { BACKOFF_BASE_MS, GROUP_ID_MAX, MESSAGE_BYTES_MAX } from '../core/limits.js';
+import { BACKOFF_BASE_MS, GROUP_ID_MAX, GROUP_MEMBERS_MAX, MESSAGE_BYTES_MAX } from '../core/limits.js';
+import {
+  type DeviceRow,
+  encodeMembers,
+  type MemberRow,
+  readDeviceRows,
+  readMemberRows,
+  readMembers,
+} from '../core/members.js';
 import { Prng } from '../core/prng.js';
 import { ClientCore, type ClientEvents, GapReason, LinkState, nameOfLinkState, type SendOptions } from './core.js';
 import { Emitter } from './emitter.js';
-import { type Device, encodeUsers, type Member, readDevices, readMembers, readUsers } from './members.js';
 import type { FrameView } from './view.js';
 
 /** Where a client keeps its state. `save` replaces what was there, all or nothing. */
@@ -118,7 +125,7 @@ export interface Receipt {
 export interface ConversationInfo {
   readonly conversation: ConversationId;
   readonly head: number;
-  readonly members: readonly Member[];
+  readonly members: readonly MemberRow[];
 }
 
 export interface ClientState {
@@ -203,7 +210,7 @@ export class ClientShell extends Emitter<ShellEvents> {
   #closing: (() => void) | undefined;
   readonly #sends = new Map<string, Waiting<Sent>>();
   readonly #infos = new Map<string, Waiting<ConversationInfo>[]>();
-  #devicesWaiting: Waiting<Device[]>[] = [];
+  #devicesWaiting: Waiting<DeviceRow[]>[] = [];
   #streams: MessageStream[] = [];
 
   constructor(options: ClientOptions, platform: Platform) {
@@ -377,7 +384,7 @@ export class ClientShell extends Emitter<ShellEvents> {
     });
   }
 
-  async devices(): Promise<Device[]> {
+  async devices(): Promise<DeviceRow[]> {
     this.#live().devices(this.#platform.nowMs());
     return await new Promise((resolve, reject) => {
       this.#devicesWaiting.push({ resolve, reject });
@@ -593,14 +600,14 @@ export class ClientShell extends Emitter<ShellEvents> {
         if (waiting !== undefined) this.#sends.set(keyOf(a, b, to), waiting);
       },
       info: (a, b, head, _counter, payload) => {
-        const info = { conversation: { a, b }, head, members: readMembers(payload) ?? [] };
+        const info = { conversation: { a, b }, head, members: readMemberRows(payload) ?? [] };
         const key = keyOf(a, b, 0);
         for (const { resolve } of this.#infos.get(key) ?? []) resolve(info);
         this.#infos.delete(key);
         this.emit('info', info);
       },
       devices: (payload) => {
-        const devices = readDevices(payload) ?? [];
+        const devices = readDeviceRows(payload) ?? [];
         for (const { resolve } of this.#devicesWaiting) resolve(devices);
         this.#devicesWaiting = [];
       },
@@ -634,7 +641,8 @@ export class ClientShell extends Emitter<ShellEvents> {
   }
 
   #groupChange(frame: FrameView): void {
-    const users = readUsers(frame.payload) ?? [];
+    const { payload } = frame;
+    const users = readMembers(payload, 0, payload.length, GROUP_MEMBERS_MAX) ?? [];
     const change = CHANGES.get(frame.kind)!;
     const { acknowledge: _, ...origin } = this.#origin(frame);
     const event = { ...origin, change, users, isAdmin: frame.extra === 1 };
@@ -724,6 +732,16 @@ class MessageStream implements AsyncIterableIterator<ReceivedMessage> {
     if (message === undefined) waiting({ done: true, value: undefined });
     else waiting({ done: false, value: message });
   }
+}
+
+/** A member list, of ids that the backbone would take. */
+function encodeUsers(users: readonly number[]): Uint8Array {
+  const wrong = users.find((user) => !isUserId(user));
+  if (wrong !== undefined) throw new DunlinError(`${wrong} is not a user id.`);
+  if (users.length > GROUP_MEMBERS_MAX) {
+    throw new DunlinError(`${users.length} users are over the limit of ${GROUP_MEMBERS_MAX} members of a group.`);
+  }
+  return encodeMembers(users);
 }
 
 function keyOf(a: number, b: number, counter: number): string {

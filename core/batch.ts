@@ -64,7 +64,14 @@ export const RECIPIENT_BYTES = 8;
  * u32 connection · u32 incarnation of the gateway · u32 token · u32 position low · u32 position high · u32 flags
  */
 export const TARGET_BYTES = 24;
-export const TargetAt = { CONNECTION: 0, INCARNATION: 4, TOKEN: 8, POSITION_LOW: 12, POSITION_HIGH: 16, FLAGS: 20 } as const;
+export const TargetAt = {
+  CONNECTION: 0,
+  INCARNATION: 4,
+  TOKEN: 8,
+  POSITION_LOW: 12,
+  POSITION_HIGH: 16,
+  FLAGS: 20,
+} as const;
 export const TargetFlag = {
   /** Leave the payload out and set Flag.ENVELOPE. */
   ENVELOPE: 1,
@@ -118,7 +125,14 @@ export function readBatchHeader(view: DataView, at = 0): BatchHeader {
 }
 
 /** What the log stamps at an append, where the batch lies. The CRC is computed last, over bytes 12 .. byteLength. */
-export function stampBatch(view: DataView, at: number, topic: number, partition: number, offset: number, time: number): void {
+export function stampBatch(
+  view: DataView,
+  at: number,
+  topic: number,
+  partition: number,
+  offset: number,
+  time: number,
+): void {
   view.setUint16(at + BatchAt.TOPIC, topic, true);
   view.setUint16(at + BatchAt.PARTITION, partition, true);
   writeU53LE(view, at + BatchAt.OFFSET, offset);

@@ -6,7 +6,8 @@
 
 const PAGE_BYTES = 65_536;
 const SMALLEST_SHIFT = 4;
-const CLASSES = 32;
+/** Sizes 2^4 .. 2^32: the last is more than there is, and fails when the memory grows. */
+const CLASSES = 33;
 
 interface WasmMemory {
   readonly buffer: ArrayBuffer;
@@ -92,7 +93,8 @@ export class LinearMemory {
   #grow(end: number): void {
     const used = this.#u8.length / PAGE_BYTES;
     const wanted = Math.max(Math.ceil(end / PAGE_BYTES), Math.min(used * 2, used + 4_096));
-    if (wanted > PAGES_MAX) throw new RangeError('linear memory: a partition needs more than 4 GiB; use more partitions');
+    if (wanted > PAGES_MAX)
+      throw new RangeError('linear memory: a partition needs more than 4 GiB; use more partitions');
     this.#memory.grow(wanted - used);
     this.#u32 = new Uint32Array(this.#memory.buffer);
     this.#u8 = new Uint8Array(this.#memory.buffer);

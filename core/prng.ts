@@ -9,11 +9,12 @@ export class Prng {
   #b: number;
   #c: number;
   #d: number;
+  /** Both words of the seed, mixed: forks depend on all of it. */
   readonly #seed: number;
 
   constructor(seed: number) {
-    this.#seed = seed >>> 0;
-    let s = mix32(Math.floor(seed / 2 ** 32)) ^ this.#seed;
+    this.#seed = (mix32(Math.floor(seed / 2 ** 32)) ^ seed) >>> 0;
+    let s: number = this.#seed;
     const next = (): number => {
       s = (s + 0x9e37_79b9) | 0;
       return mix32(s) | 0;

@@ -14,9 +14,11 @@ import { Durability } from '../engines/log-disk/journal.js';
 import { createLog, type EmbeddedLog } from '../engines/log-disk/log.js';
 import { createRing } from '../engines/ring.js';
 import { createStore, type EmbeddedStore } from '../engines/store-lmdb/store.js';
+import { GATEWAY_METRICS_BYTES } from '../gateway/gateway-metrics.js';
+import type { GatewayWorkerData } from '../gateway/gateway-worker.js';
 import { LANE_STATUS_BYTES, LaneFieldIndex, LaneOrder } from './lane-status.js';
 import type { GatewayRing, LaneWorkerData } from './lane-worker.js';
-import { describeLane, type Metric } from './metrics.js';
+import { describeGateway, describeLane, type Metric } from './metrics.js';
 import { Supervised } from './supervise.js';
 
 export interface BackboneOptions {
@@ -273,7 +275,7 @@ class EmbeddedBackbone implements Backbone {
     Atomics.store(gateway.order, 0, 0);
     // What lanes had sent to the connections of the one before is dropped by the new one: its incarnation differs.
     Atomics.store(this.#gatewaysUp, gateway.number, 1);
-    const data = {
+    const data: GatewayWorkerData = {
       gatewayNumber: gateway.number,
       incarnation: this.#incarnation(restart),
       host: this.#options.host,
@@ -333,7 +335,7 @@ class EmbeddedBackbone implements Backbone {
     const metrics = this.#lanes.flatMap((lane) =>
       describeLane(lane.stage, lane.number, lane.supervised?.restarts ?? 0, lane.status),
     );
-    for (const gateway of this.#gateways) metrics.push(...describeGateway(gateway));
+    for (const gateway of this.#gateways) metrics.push(...describeGateway(gateway.number, gateway.supervised?.restarts ?? 0, gateway.metrics));
     ['conversation', 'user'].forEach((topic, number) => {
       const help = 'bytes appended to the log since the process started';
       metrics.push({

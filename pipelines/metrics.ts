@@ -1,4 +1,5 @@
 /** Metrics as the operators' port shows them: a name, what it means, labels, a value. */
+import { GATEWAY_FIELDS } from '../gateway/gateway-metrics.js';
 import { LANE_FIELDS, type LaneField } from './lane-status.js';
 
 export interface Metric {
@@ -36,5 +37,19 @@ export function describeLane(stage: string, lane: number, restarts: number, stat
     labels,
     value: restarts,
   });
+  return metrics;
+}
+
+export function describeGateway(gateway: number, restarts: number, shared: SharedArrayBuffer): Metric[] {
+  const labels = { gateway: String(gateway) };
+  const values = new Float64Array(shared);
+  const metrics: Metric[] = GATEWAY_FIELDS.map(([name, help], i) => ({
+    name: `dunlin_gateway_${name}`,
+    help,
+    labels,
+    value: values[i]!,
+  }));
+  const help = 'times the gateway was started again';
+  metrics.push({ name: 'dunlin_gateway_restarts_total', help, labels, value: restarts });
   return metrics;
 }

@@ -549,7 +549,7 @@ export class LoadRun {
     const best = steps.filter((step) => step.ok).reduce((max, step) => Math.max(max, step.rate), 0);
     const result: LoadResult = {
       verdict: '',
-      ok: verdict.isClean,
+      ok: verdict.isClean && this.#last.inFlight === 0 && this.#last.waiting === 0,
       sent: counters.sent,
       acked: counters.acked,
       delivered: counters.delivered,
@@ -578,6 +578,7 @@ export class LoadRun {
       rejected: Object.fromEntries(
         [...rejected].map(([code, count]) => [errorOfCode(code)?.name ?? String(code), count]),
       ),
+      unanswered: this.#last.inFlight,
       unsent: this.#last.waiting,
       reconnects: { planned: counters.plannedCuts, unplanned: counters.unplannedCuts, refused: counters.refused },
       cut_off_ms: describeOutages(this.#outages),
@@ -608,8 +609,12 @@ export class LoadRun {
     const share = this.#seconds === 0 ? 0 : this.#busySeconds / this.#seconds;
     const bottleneck = share > BOTTLENECK_SHARE;
     const facts = `${formatShare(this.#cpuMax)} of a core at most, ${formatMs(this.#lagMaxMs)} late at most`;
+    const remedy =
+      this.#cpuMax > GENERATOR_CPU_MAX
+        ? 'Give it more --processes, or a lower --rate'
+        : 'The machine is busy with something else: give it one of its own, or a lower --rate';
     const sentence = bottleneck
-      ? `The generator was itself the bottleneck in ${this.#busySeconds} of ${this.#seconds} seconds (${facts}): the latencies hold its own delay. Give it more --processes, a machine of its own, or a lower --rate.`
+      ? `The generator was itself the bottleneck in ${this.#busySeconds} of ${this.#seconds} seconds (${facts}), so the latencies hold its own delay. ${remedy}.`
       : `The generator kept up (${facts}).`;
     return {
       processes: this.#plan.processes,

@@ -96,6 +96,8 @@ export interface LoadResult {
   receipts: number;
   reads: number;
   rejected: Record<string, number>;
+  /** Sends without an outcome when the drain was over. */
+  unanswered: number;
   /** Arrivals that were never sent, because the run ended before they could be. */
   unsent: number;
   reconnects: { planned: number; unplanned: number; refused: number };
@@ -139,16 +141,21 @@ export function describeMachine(): LoadResult['machine'] {
 
 /** The line everybody reads. */
 export function verdictLine(
-  result: Pick<LoadResult, 'ok' | 'sent' | 'delivered' | 'latency_ms' | 'violations' | 'first_violation'>,
+  result: Pick<
+    LoadResult,
+    'ok' | 'sent' | 'delivered' | 'latency_ms' | 'violations' | 'first_violation' | 'unanswered' | 'unsent' | 'drain_s'
+  >,
 ): string {
   if (result.ok) {
     const p99 = result.latency_ms ? `, p99 ${formatMs(result.latency_ms.p99)}` : '';
     return `nothing lost, nothing doubled, all in order: ${formatCount(result.sent)} messages, ${formatCount(result.delivered)} deliveries${p99}`;
   }
+  if (result.first_violation === null) {
+    return `UNFINISHED after ${result.drain_s} s of draining: ${formatCount(result.unanswered)} sends without an answer, ${formatCount(result.unsent)} not sent at all (${formatCount(result.sent)} messages, ${formatCount(result.delivered)} deliveries)`;
+  }
   const counts = Object.entries(result.violations).map(([guarantee, count]) => `${guarantee} × ${formatCount(count)}`);
   const first = result.first_violation;
-  const what = first ? `${first.guarantee}: ${first.sentence}` : 'the run could not be verified';
-  return `VIOLATION ${what} (${counts.join(', ')}; ${formatCount(result.sent)} messages, ${formatCount(result.delivered)} deliveries)`;
+  return `VIOLATION ${first.guarantee}: ${first.sentence} (${counts.join(', ')}; ${formatCount(result.sent)} messages, ${formatCount(result.delivered)} deliveries)`;
 }
 
 /** A violation in full, for a terminal. */

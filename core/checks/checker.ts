@@ -7,7 +7,19 @@
  */
 import { isDirect, mix32 } from '../ids.js';
 import { SEQUENCE_MAX } from '../limits.js';
-import { DeviceAt, DeviceFlag, Ledger, OperationAt, Outcome, PairAt, PairFlag, ReceiptAt, Reported, StayAt } from './ledger.js';
+import {
+  DeviceAt,
+  DeviceFlag,
+  fingerprintOf,
+  Ledger,
+  OperationAt,
+  Outcome,
+  PairAt,
+  PairFlag,
+  ReceiptAt,
+  Reported,
+  StayAt,
+} from './ledger.js';
 import { Event, Trail } from './trail.js';
 import { type Fault, type Guarantee, Violations } from './violation.js';
 
@@ -131,7 +143,7 @@ export class Checker {
     const content = u32[ledger.operation(pair, counter) + OperationAt.CONTENT]!;
     this.#step(pair, at, seq);
     if (seq > u32[at + PairAt.SENT_LAST]!) u32[at + PairAt.SENT_LAST] = seq;
-    this.#place(pair, at, seq, u32[at + PairAt.DEVICE]!, pair, counter, content);
+    this.#place(pair, at, seq, pair, counter, content);
   }
 
   /** SENT as a duplicate: `counter` had been taken, as `seq` (0: no longer known). It has no place in the device's order. */
@@ -194,8 +206,7 @@ export class Checker {
     this.counts.deliveries++;
     const at = this.ledger.pairs.at(pair);
     this.#step(pair, at, seq);
-    const senderDevice = this.ledger.memory.u32[this.ledger.pairs.at(sender) + PairAt.DEVICE]!;
-    this.#place(pair, at, seq, senderDevice, sender, counter, content);
+    this.#place(pair, at, seq, sender, counter, content);
   }
 
   /** GAP: nothing up to and including `through` will come, `reason`: GapReason. */
@@ -225,7 +236,7 @@ export class Checker {
     this.trail.addDeviceEvent(Event.RESUMED, device);
     const at = this.ledger.devices.at(device);
     const { u32 } = this.ledger.memory;
-    u32[at + DeviceAt.SESSION]!++;
+    u32[at + DeviceAt.RESUMED] = this.trail.length;
     u32[at + DeviceAt.FLAGS]! &= ~DeviceFlag.AWAY;
   }
 
@@ -266,10 +277,9 @@ export class Checker {
   #step(pair: number, at: number, seq: number): void {
     const { u32 } = this.ledger.memory;
     const last = u32[at + PairAt.LAST]!;
-    if (seq !== last + 1 || seq > u32[at + PairAt.UNTIL]! || u32[at + PairAt.FROM] === 0) this.#slowStep(pair, at, seq);
-    const words = this.ledger.memory.u32;
-    if (seq > last) words[at + PairAt.LAST] = seq;
-    words[at + PairAt.SESSION] = words[this.ledger.devices.at(words[at + PairAt.DEVICE]!) + DeviceAt.SESSION]!;
+    if (seq !== last + 1 || seq > u32[at + PairAt.UNTIL]!) this.#slowStep(pair, at, seq);
+    if (seq > last) u32[at + PairAt.LAST] = seq;
+    u32[at + PairAt.EVENT] = this.trail.length;
   }
 
   /** Not simply the next one of the same stay: the beginning of a stay, or something is wrong. */
@@ -309,10 +319,11 @@ export class Checker {
     return true;
   }
 
+  /** The pair's first event after a reconnect is G8's, any other G1's. */
   #guaranteeOfStep(at: number): 'G1' | 'G8' {
     const { u32 } = this.ledger.memory;
-    const session = u32[this.ledger.devices.at(u32[at + PairAt.DEVICE]!) + DeviceAt.SESSION]!;
-    return session === u32[at + PairAt.SESSION] ? 'G1' : 'G8';
+    const resumed = u32[this.ledger.devices.at(u32[at + PairAt.DEVICE]!) + DeviceAt.RESUMED]!;
+    return resumed > u32[at + PairAt.EVENT]! ? 'G8' : 'G1';
   }
 
   #leftOut(guarantee: Guarantee, pair: number, seq: number, last: number, count: number): void {
@@ -328,83 +339,62 @@ export class Checker {
   }
 
   /** What stands at `seq` is the sender's `counter`: everybody must see the same there (G2). */
-  #place(
-    pair: number,
-    at: number,
-    seq: number,
-    device: number,
-    sender: number,
-    counter: number,
-    content: number,
-  ): void {
+  #place(pair: number, at: number, seq: number, sender: number, counter: number, content: number): void {
     const { ledger } = this;
+    const senderAt = ledger.pairs.at(sender);
     const operation = ledger.operation(sender, counter);
-    if (operation < 0) {
-      return this.#fail(
-        'G3',
-        'order',
-        1,
-        `counter ${counter} is far beyond all others of its sender`,
-        pair,
-        seq,
-        counter,
-      );
-    }
-    let known = ledger.memory.u32[operation + OperationAt.CONTENT]!;
+    if (operation < 0) return this.#far(pair, seq, counter);
+    let { u32 } = ledger.memory;
+    let known = u32[operation + OperationAt.CONTENT]!;
     if (known === 0) {
       known = content;
-      ledger.memory.u32[operation + OperationAt.CONTENT] = content;
-    } else if (content !== 0 && content !== known) {
+      u32[operation + OperationAt.CONTENT] = content;
+    } else if (content !== known) {
       this.#fail('G2', 'disagreement', 1, `counter ${counter} of its sender has two contents`, pair, seq, counter);
     }
-    const fingerprint = ledger.fingerprint(device, counter, known);
-    const { u32 } = ledger.memory;
+    const fingerprint = fingerprintOf(u32[senderAt + PairAt.FINGERPRINT]!, counter, content);
     u32[at + PairAt.PREFIX_A] = mix32(u32[at + PairAt.PREFIX_A]! ^ fingerprint);
-    u32[at + PairAt.PREFIX_B] = mix32(Math.imul(u32[at + PairAt.PREFIX_B]!, 5) + fingerprint + seq);
+    u32[at + PairAt.PREFIX_B] = Math.imul(u32[at + PairAt.PREFIX_B]! ^ fingerprint, 0x9e37_79b1) + seq;
     const conversation = u32[at + PairAt.CONVERSATION]!;
     const stands = ledger.fingerprintAt(conversation, seq);
     if (stands === 0) {
-      if (!ledger.setFingerprint(conversation, seq, fingerprint)) {
-        return this.#fail('G1', 'gap', 1, `sequence ${seq} is far beyond all others`, pair, seq, counter);
-      }
+      if (!ledger.setFingerprint(conversation, seq, fingerprint)) return this.#far(pair, seq, counter);
+      ({ u32 } = ledger.memory);
     } else if (stands !== fingerprint) {
       this.#fail(
         'G2',
         'disagreement',
         1,
-        `two devices were handed different messages as sequence ${seq}`,
+        `devices were handed different messages as sequence ${seq}`,
         pair,
         seq,
         counter,
       );
     }
-    this.#judgeSend(pair, sender, device, operation, counter, seq);
+    const outcome = ledger.outcome(operation);
+    if (outcome === Outcome.REJECTED || outcome === Outcome.NEVER_SENT)
+      this.#invented(pair, sender, operation, counter, seq);
+    if (u32[operation + OperationAt.SEQ] !== seq) this.#assign(pair, sender, operation, counter, seq);
   }
 
-  /** The sender's counter stands at `seq`: it must have been sent and not refused (G5), and have one sequence (G6), in order (G3). */
-  #judgeSend(pair: number, sender: number, device: number, operation: number, counter: number, seq: number): void {
-    const { u32 } = this.ledger.memory;
-    const isHosted = (u32[this.ledger.devices.at(device) + DeviceAt.FLAGS]! & DeviceFlag.HOSTED) !== 0;
-    const outcome = this.ledger.outcome(operation);
-    if (isHosted && outcome === Outcome.NEVER_SENT) {
-      this.ledger.markReported(operation, Reported.OUTCOME);
-      this.#fail(
-        'G5',
-        'invented',
-        1,
-        `sequence ${seq} holds counter ${counter}, which its sender never sent`,
-        pair,
-        seq,
-        counter,
-      );
-    } else if (outcome === Outcome.REJECTED) {
-      this.ledger.markReported(operation, Reported.OUTCOME);
-      const sentence = `sequence ${seq} holds counter ${counter}, which was refused for good`;
-      this.#fail('G5', 'invented', 1, sentence, pair, seq, counter);
-    }
-    this.#assign(pair, sender, operation, counter, seq);
+  #far(pair: number, seq: number, counter: number): void {
+    this.#fail('G1', 'gap', 1, `sequence ${seq}, counter ${counter} is far beyond all others`, pair, seq, counter);
   }
 
+  /** What stands at `seq` was refused, or was never sent, if that is known here (G5). */
+  #invented(pair: number, sender: number, operation: number, counter: number, seq: number): void {
+    const { ledger } = this;
+    const { u32 } = ledger.memory;
+    const device = u32[ledger.pairs.at(sender) + PairAt.DEVICE]!;
+    const isHosted = (u32[ledger.devices.at(device) + DeviceAt.FLAGS]! & DeviceFlag.HOSTED) !== 0;
+    if (!isHosted) return;
+    ledger.markReported(operation, Reported.OUTCOME);
+    const why = ledger.outcome(operation) === Outcome.REJECTED ? 'was refused for good' : 'its sender never sent';
+    const sentence = `sequence ${seq} holds counter ${counter}, which ${why}`;
+    this.#fail('G5', 'invented', 1, sentence, pair, seq, counter);
+  }
+
+  /** The sender's counter stands at `seq`: it has one sequence (G6), and its counters are in order (G3). */
   #assign(pair: number, sender: number, operation: number, counter: number, seq: number): void {
     const { u32 } = this.ledger.memory;
     const known = u32[operation + OperationAt.SEQ]!;
@@ -424,6 +414,7 @@ export class Checker {
     }
     if (topCounter === 0 || counter > topCounter === seq > topSeq) return;
     this.ledger.markReported(operation, Reported.ORDER);
+    this.ledger.markReported(this.ledger.operation(sender, topCounter), Reported.ORDER);
     const sentence = `counters ${topCounter} and ${counter} of one sender stand at sequences ${topSeq} and ${seq}, reversed`;
     this.#fail('G3', 'order', 1, sentence, pair, seq, counter);
   }

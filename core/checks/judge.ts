@@ -7,7 +7,7 @@ import { isDirect } from '../ids.js';
 import { LinearMemory } from '../memory.js';
 import { Table } from '../table.js';
 import { judgeReceipts } from './judge-receipts.js';
-import { DeviceAt, DeviceFlag, OperationAt, Outcome, PairAt, StayAt } from './ledger.js';
+import { DeviceAt, DeviceFlag, fingerprintOf, OperationAt, Outcome, PairAt, Reported, StayAt } from './ledger.js';
 import { Merged } from './merge.js';
 import type { Summary } from './summary.js';
 import type { Violations } from './violation.js';
@@ -98,28 +98,37 @@ class Judging {
     const at = ledger.pairs.at(pair);
     const operation = u32[at + PairAt.OPERATIONS]! + (counter - 1) * OperationAt.WORDS;
     const seq = u32[operation + OperationAt.SEQ]!;
-    if (seq === 0 || ledger.isReported(operation)) return Math.max(seq, lastSeq);
+    if (seq === 0) return lastSeq;
+    if (!ledger.isReported(operation, Reported.OUTCOME)) this.#outcome(pair, at, operation, counter, seq);
+    if (seq < lastSeq && !ledger.isReported(operation, Reported.ORDER)) {
+      const sentence = `counter ${counter} stands at sequence ${seq}, an earlier one of the same device at ${lastSeq}`;
+      this.#merged.fail('G3', 'order', 1, sentence, pair, u32[at + PairAt.CONVERSATION]!, seq, counter);
+    }
+    return Math.max(seq, lastSeq);
+  }
+
+  /** A send that stands at `seq` must have been sent and not refused; one that was acknowledged must stand there, alone. */
+  #outcome(pair: number, at: number, operation: number, counter: number, seq: number): void {
+    const { ledger } = this.#merged;
+    const { u32 } = ledger.memory;
     const outcome = ledger.outcome(operation);
     const device = u32[at + PairAt.DEVICE]!;
     const conversation = u32[at + PairAt.CONVERSATION]!;
     const isHosted = (u32[ledger.devices.at(device) + DeviceAt.FLAGS]! & DeviceFlag.HOSTED) !== 0;
-    const fail = (guarantee: 'G3' | 'G4' | 'G5', fault: 'order' | 'lost' | 'invented', sentence: string): void =>
-      this.#merged.fail(guarantee, fault, 1, sentence, pair, conversation, seq, counter);
     if (outcome === Outcome.REJECTED) {
-      fail('G5', 'invented', `counter ${counter} was refused for good, and stands at sequence ${seq}`);
+      const sentence = `counter ${counter} was refused for good, and stands at sequence ${seq}`;
+      this.#merged.fail('G5', 'invented', 1, sentence, pair, conversation, seq, counter);
     } else if (this.#isQuiescent && isHosted && outcome === Outcome.NEVER_SENT) {
-      fail('G5', 'invented', `counter ${counter} was never sent, and stands at sequence ${seq}`);
+      const sentence = `counter ${counter} was never sent, and stands at sequence ${seq}`;
+      this.#merged.fail('G5', 'invented', 1, sentence, pair, conversation, seq, counter);
     } else if (outcome === Outcome.OK) {
       this.heads[conversation] = Math.max(this.heads[conversation]!, seq);
       const stands = ledger.fingerprintAt(conversation, seq);
-      const isOther =
-        stands !== 0 && stands !== ledger.fingerprint(device, counter, u32[operation + OperationAt.CONTENT]!);
-      if (isOther)
-        fail('G4', 'lost', `counter ${counter} was acknowledged as sequence ${seq}, where another message stands`);
+      const content = u32[operation + OperationAt.CONTENT]!;
+      if (stands === 0 || stands === fingerprintOf(u32[at + PairAt.FINGERPRINT]!, counter, content)) return;
+      const sentence = `counter ${counter} was acknowledged as sequence ${seq}, where another message stands`;
+      this.#merged.fail('G4', 'lost', 1, sentence, pair, conversation, seq, counter);
     }
-    if (seq < lastSeq)
-      fail('G3', 'order', `counter ${counter} stands at sequence ${seq}, an earlier one at ${lastSeq}`);
-    return Math.max(seq, lastSeq);
   }
 
   /** Every connected device of every member has everything. */

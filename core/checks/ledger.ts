@@ -12,11 +12,11 @@ import { Table } from '../table.js';
 
 /** Words of a user row. */
 export const UserAt = { FIRST_DEVICE: 2, WORDS: 3 } as const;
-/** Words of a device row. FIRST_DEVICE and NEXT hold row + 1; 0 is none. FINGERPRINT depends on the key only. */
-export const DeviceAt = { USER: 2, NEXT: 3, FLAGS: 4, SESSION: 5, FINGERPRINT: 6, WORDS: 7 } as const;
+/** Words of a device row. FIRST_DEVICE and NEXT hold row + 1; 0 is none. RESUMED: number of the event of its last reconnect. */
+export const DeviceAt = { USER: 2, NEXT: 3, FLAGS: 4, RESUMED: 5, WORDS: 6 } as const;
 /** Words of a conversation row. The log is one word a sequence: the fingerprint that stands there, or 0: not seen. */
 export const ConversationAt = { LOG: 4, LOG_CAPACITY: 5, HEAD: 6, WORDS: 7 } as const;
-/** Words of a row for a device in a conversation. */
+/** Words of a row for a device in a conversation: those that each delivery needs come first. */
 export const PairAt = {
   DEVICE: 0,
   CONVERSATION: 1,
@@ -28,9 +28,10 @@ export const PairAt = {
   /** Hash over everything seen, in order: two independent lanes. */
   PREFIX_A: 5,
   PREFIX_B: 6,
-  /** The device's session when this pair had its last event. */
-  SESSION: 7,
-  FLAGS: 8,
+  /** Number of the pair's last event that took it on; see DeviceAt.RESUMED. */
+  EVENT: 7,
+  /** Of the device's key. */
+  FINGERPRINT: 8,
   /** Sends by counter: OperationAt.WORDS words each; counter 1 first. */
   OPERATIONS: 9,
   OPERATIONS_CAPACITY: 10,
@@ -38,14 +39,15 @@ export const PairAt = {
   /** Of the device's own sends that anybody saw in the conversation: the highest counter, and its sequence. */
   TOP_COUNTER: 12,
   TOP_SEQ: 13,
+  FLAGS: 14,
   /** Highest own sequence that was acknowledged. */
-  SENT_LAST: 14,
+  SENT_LAST: 15,
   /** What the device surely told to have read, and what it may have told. */
-  READ_SURE: 15,
-  READ: 16,
+  READ_SURE: 16,
+  READ: 17,
   /** Where a device that began in the middle began: LAST at that moment. What it did not see, it did not ack. */
-  START: 17,
-  WORDS: 18,
+  START: 18,
+  WORDS: 19,
 } as const;
 /** Words of one send. CONTENT is 0 until known. */
 export const OperationAt = { SEQ: 0, CONTENT: 1, OUTCOME: 2, WORDS: 3 } as const;
@@ -113,7 +115,6 @@ export class Ledger {
     const userAt = this.users.at(user);
     u32[at + DeviceAt.USER] = user;
     u32[at + DeviceAt.NEXT] = u32[userAt + UserAt.FIRST_DEVICE]!;
-    u32[at + DeviceAt.FINGERPRINT] = hashWords(lowWord(key), highWord(key), 0, 0);
     u32[userAt + UserAt.FIRST_DEVICE] = row + 1;
     return row;
   }
@@ -163,6 +164,8 @@ export class Ledger {
     const row = this.pairs.find(device, conversation);
     if (row >= 0) return row;
     const added = this.pairs.insert(device, conversation);
+    const key = this.deviceKey(device);
+    this.memory.u32[this.pairs.at(added) + PairAt.FINGERPRINT] = hashWords(lowWord(key), highWord(key), 0, 0);
     const a = this.convA(conversation);
     const user = this.userId(this.userOf(device));
     if (isDirect(a) && (user === a || user === this.convB(conversation))) {
@@ -281,12 +284,11 @@ export class Ledger {
     const row = this.receipts.find(pair, whose);
     return this.receipts.at(row >= 0 ? row : this.receipts.insert(pair, whose));
   }
+}
 
-  /** Fingerprint of a message: who sent it, under which counter, with what content. Never 0. */
-  fingerprint(sender: number, counter: number, content: number): number {
-    const device = this.memory.u32[this.devices.at(sender) + DeviceAt.FINGERPRINT]!;
-    return mix32(mix32(device ^ Math.imul(counter, 0x9e37_79b1)) ^ content) || 1;
-  }
+/** Fingerprint of a message: who sent it (PairAt.FINGERPRINT), under which counter, with what content. Never 0. */
+export function fingerprintOf(sender: number, counter: number, content: number): number {
+  return mix32(mix32(sender ^ Math.imul(counter, 0x9e37_79b1)) ^ content) || 1;
 }
 
 /** Hash of a message's content: its kind, the number that goes with it, and its payload's bytes. Never 0, which means "not known". */

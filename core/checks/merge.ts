@@ -7,6 +7,20 @@ import type { Summary } from './summary.js';
 import { Trail } from './trail.js';
 import { type Fault, type Guarantee, Violations } from './violation.js';
 
+/** What only the part that hosts a pair's device knows of it. */
+const OWN_WORDS = [
+  PairAt.LAST,
+  PairAt.FROM,
+  PairAt.UNTIL,
+  PairAt.PREFIX_A,
+  PairAt.PREFIX_B,
+  PairAt.FLAGS,
+  PairAt.SENT_LAST,
+  PairAt.READ_SURE,
+  PairAt.READ,
+  PairAt.START,
+] as const;
+
 /** Where a merged pair came from, so that its last events can be found. */
 interface Part {
   readonly summary: Summary;
@@ -83,8 +97,7 @@ export class Merged {
       if ((flags & DeviceFlag.HOSTED) !== 0) {
         const at = this.ledger.pairs.at(pair);
         const { u32 } = this.ledger.memory;
-        for (let word = PairAt.LAST; word <= PairAt.FLAGS; word++) u32[at + word] = rows[row + word]!;
-        for (let word = PairAt.SENT_LAST; word < PairAt.WORDS; word++) u32[at + word] = rows[row + word]!;
+        for (const word of OWN_WORDS) u32[at + word] = rows[row + word]!;
       }
       const count = (start[i + 1]! - start[i]!) / OperationAt.WORDS;
       for (let k = 0; k < count; k++) this.#absorbSend(pair, k + 1, operations, start[i]! + k * OperationAt.WORDS);

@@ -37,7 +37,7 @@ function firstOf(verdict: Verdict): string {
 
 test('random correct histories pass, in one part, in two and in three', () => {
   let deliveries = 0;
-  for (let seed = 0; seed < 1_500; seed++) {
+  for (let seed = 0; seed < 1_000; seed++) {
     const events = randomHistory(new Prng(seed), { steps: STEPS });
     for (let parts = 1; parts <= 3; parts++) {
       const verdict = verdictOf(events, parts);
@@ -46,7 +46,7 @@ test('random correct histories pass, in one part, in two and in three', () => {
       assert.equal(verdict.missing, 0, `seed ${seed}`);
     }
   }
-  assert.ok(deliveries > 200_000, `the histories are worth judging: ${deliveries} deliveries`);
+  assert.ok(deliveries > 100_000, `the histories are worth judging: ${deliveries} deliveries`);
 });
 
 for (const mutation of MUTATIONS) {
@@ -55,11 +55,12 @@ for (const mutation of MUTATIONS) {
     for (let seed = 0; applied < PLACES_PER_MUTATION; seed++) {
       assert.ok(seed < SEEDS_PER_MUTATION, `only ${applied} of ${seed} histories have a place for it`);
       const prng = new Prng(seed).fork(mutation.name);
-      const events = mutation.apply(randomHistory(new Prng(seed), { steps: STEPS }), prng);
+      const hasGaps = mutation.hasGaps ?? true;
+      const events = mutation.apply(randomHistory(new Prng(seed), { steps: STEPS, hasGaps }), prng);
       if (events === undefined) continue;
       applied++;
       for (let parts = 1; parts <= 3; parts++) {
-        const verdict = verdictOf(events, parts, { gapsAllowed: mutation.gapsAllowed ?? true });
+        const verdict = verdictOf(events, parts, { gapsAllowed: hasGaps });
         const isNamed = mutation.guarantees.some((guarantee) => verdict.violations.ofGuarantee(guarantee) > 0);
         assert.ok(
           isNamed,

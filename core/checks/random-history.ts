@@ -86,11 +86,13 @@ interface User {
 
 export interface RandomHistoryOptions {
   readonly steps: number;
+  /** False: nothing expires, nobody is blocked, no device is new, so that no GAP comes. Default true. */
+  readonly hasGaps?: boolean;
 }
 
 /** One correct history. The same generator state gives the same history. */
 export function randomHistory(prng: Prng, options: RandomHistoryOptions): HistoryEvent[] {
-  const model = new Model(prng);
+  const model = new Model(prng, options.hasGaps ?? true);
   for (let i = 0; i < options.steps; i++) model.step();
   model.settle();
   return model.events;
@@ -103,10 +105,12 @@ class Model {
   readonly #conversations: Conversation[] = [];
   /** Memberships are told when something is sequenced, or when a device is handed it. */
   readonly #isTruthTold: boolean;
+  readonly #hasGaps: boolean;
   #nowMs = 1_000_000;
 
-  constructor(prng: Prng) {
+  constructor(prng: Prng, hasGaps: boolean) {
     this.#prng = prng;
+    this.#hasGaps = hasGaps;
     this.#isTruthTold = prng.chance(1, 2);
     const users = prng.between(2, 5);
     for (let i = 0; i < users; i++) {
@@ -190,8 +194,8 @@ class Model {
     else if (choice < 82) this.#ack(user, device);
     else if (choice < 87) this.#read(user, device);
     else if (choice < 91) this.#reconnect(user, device);
-    else if (choice < 92) this.#block(user);
-    else if (choice < 93 && user.devices.length < 3) this.#addDevice(user, user.devices.length + 1);
+    else if (choice < 92 && this.#hasGaps) this.#block(user);
+    else if (choice === 92 && this.#hasGaps && user.devices.length < 3) this.#addDevice(user, user.devices.length + 1);
     else if (choice < 96) this.#changePresence(user);
     else if (choice < 98) this.#watch(device);
     else this.#tellAll();
@@ -246,7 +250,7 @@ class Model {
     }
     const counter = (device.counters.get(conversation) ?? 0) + 1;
     const content = mix32(mix32(device.key) ^ mix32(a * 31 + b) ^ counter) || 1;
-    const ttl = prng.chance(1, 6) ? prng.between(1, 4) : 0;
+    const ttl = this.#hasGaps && prng.chance(1, 6) ? prng.between(1, 4) : 0;
     device.counters.set(conversation, counter);
     inFlight.set(device.key, [...waiting, { counter, content, ttl, change: this.#changeOf(conversation, user) }]);
     this.events.push({ op: 'send', device: device.key, a, b, counter, content });

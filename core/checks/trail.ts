@@ -25,6 +25,11 @@ export class Trail {
   readonly #words = new Uint32Array(CAPACITY * WORDS);
   #next = 0;
 
+  /** Number of events, modulo 2^32. */
+  get length(): number {
+    return this.#next >>> 0;
+  }
+
   add(event: number, pair: number, one: number, other: number): void {
     const at = (this.#next++ & (CAPACITY - 1)) * WORDS;
     const words = this.#words;

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import type { StoreTransaction } from '../../core/ports.js';
 import { key, transaction } from '../store.contract.js';
 import { dataFileOf } from './data-file.js';
 import { LmdbDatabase } from './database.js';
@@ -30,9 +31,12 @@ test('pages that are taken and given back with one sync leave a file that opens 
   await again.close();
 });
 
+function one(n: number): StoreTransaction {
+  return transaction({ puts: [{ key: key(n), value: key(n) }] });
+}
+
 test('a transaction that breaks a limit or an expectation takes no other down with it', async () => {
   const database = LmdbDatabase.open(join(root, 'mixed'));
-  const one = (n: number): ReturnType<typeof transaction> => transaction({ puts: [{ key: key(n), value: key(n) }] });
   const answers = database.commitAll([
     one(1),
     transaction({ puts: [{ key: key(), value: key() }] }),

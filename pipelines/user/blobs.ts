@@ -14,6 +14,7 @@ export function allocBlob(state: UserState, length: number, arrivedMs: number, d
   u32[blob + BlobAt.LENGTH] = length;
   setPair(u32, blob + BlobAt.DEADLINE, deadlineMs);
   setPair(u32, blob + BlobAt.ARRIVED, arrivedMs);
+  state.blobs++;
   state.dirtyBytes += length + BLOB_EXPORT_BYTES;
   return blob;
 }
@@ -56,6 +57,7 @@ export function releaseBlob(state: UserState, blob: number): void {
   if (references > 0) return;
   const length = u32[blob + BlobAt.LENGTH]!;
   if (u32[blob + BlobAt.EXPORT_RUN] === 0) state.dirtyBytes -= length + BLOB_EXPORT_BYTES;
+  state.blobs--;
   state.memory.free(blob * 4, BLOB_HEADER_BYTES + length);
 }
 

@@ -9,7 +9,8 @@
  * record u64 position · u64 deadline in ms, 0: none (little-endian) · the canonical frame
  * ```
  *
- * What is in the chunks is read where it lies: nothing is taken back into memory.
+ * CHUNK is STORE_CHUNK_BYTES, part of the format. What is in the chunks is read where it lies: nothing is taken back into
+ * memory, so there is no state that a restored stage would lack.
  */
 import { readU53LE, writeU53LE } from '../../core/batch.js';
 import { At, frameLength, isSequenced, viewOf, writeFrame } from '../../core/frame.js';
@@ -244,7 +245,8 @@ export function unlinkChunk(state: UserState, user: number, chunk: number): void
 export function removeChunk(state: UserState, user: number, chunk: number): void {
   forEachKey(state, user, chunk, (key) => state.out.remove(key));
   const u32 = state.memory.u32;
-  if ((u32[chunk + ChunkAt.FLAGS]! & CHUNK_WRITTEN) !== 0) state.droppedChunks.push(state.idOf(user), u32[chunk + ChunkAt.SERIAL]!);
+  if ((u32[chunk + ChunkAt.FLAGS]! & CHUNK_WRITTEN) !== 0)
+    state.droppedChunks.push(state.idOf(user), u32[chunk + ChunkAt.SERIAL]!);
   unlinkChunk(state, user, chunk);
   state.touch(user);
   state.counters.chunksRemoved++;

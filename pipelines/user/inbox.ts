@@ -7,7 +7,16 @@ import { isSequenced, Kind } from '../../core/frame.js';
 import { INBOX_COMPACT_ENTRIES } from '../../core/limits.js';
 import { frameAt, releaseBlob, retainBlob, sameConversation, sameDevice } from './blobs.js';
 import { spillAtMs } from './due.js';
-import { BlobAt, ENTRY_EXPORTED, ENTRY_OVERHEAD_BYTES, ENTRY_WRITTEN, EntryAt, getPair, setPair, UserAt } from './rows.js';
+import {
+  BlobAt,
+  ENTRY_EXPORTED,
+  ENTRY_OVERHEAD_BYTES,
+  ENTRY_WRITTEN,
+  EntryAt,
+  getPair,
+  setPair,
+  UserAt,
+} from './rows.js';
 import { ENTRY_EXPORT_BYTES, type UserState } from './state.js';
 
 const GENERATION = 2 ** 32;

@@ -3,7 +3,10 @@ import fc from 'fast-check';
 import { World } from './world.js';
 
 /** Something that happens in the world, as data, so that a counterexample can be read. */
-type Happening = readonly [what: keyof typeof ACTS, ...numbers: number[]];
+interface Happening {
+  readonly what: keyof typeof ACTS;
+  readonly numbers: readonly number[];
+}
 
 const ACTS = {
   send: (world: World, which: number, sender: number, seconds: number, bytes: number) =>
@@ -24,6 +27,7 @@ const ACTS = {
   run: (world: World, batches: number) => world.run(batches),
   commit: (world: World) => world.lane.commit(),
   exportPart: (world: World, bytes: number) => world.lane.exportPart(bytes),
+  checkRestore: (world: World) => world.lane.checkRestore(),
   crash: (world: World) => world.crash(),
   losePower: (world: World, keep: number) => world.losePower(keep),
 } as const;
@@ -31,7 +35,7 @@ const ACTS = {
 const any = fc.nat({ max: 11 });
 
 function act(weight: number, what: keyof typeof ACTS, ...numbers: fc.Arbitrary<number>[]) {
-  return { weight, arbitrary: fc.tuple(...numbers).map((values): Happening => [what, ...values]) };
+  return { weight, arbitrary: fc.tuple(...numbers).map((values): Happening => ({ what, numbers: values })) };
 }
 
 const ORDINARY = [
@@ -51,18 +55,19 @@ const ORDINARY = [
   act(40, 'wait', fc.constantFrom(10, 700, 2_500, 9_000)),
   act(120, 'run', fc.nat({ max: 12 })),
   act(30, 'commit'),
+  act(15, 'checkRestore'),
   act(20, 'exportPart', fc.constantFrom(1, 300, 3_000)),
 ];
 const CRASH = act(15, 'crash');
 const POWER = act(15, 'losePower', fc.nat({ max: 5 }));
 
-const RUNS = Number(process.env['DUNLIN_MODEL_RUNS'] ?? 60);
+const RUNS = Number(process.env['DUNLIN_MODEL_RUNS'] ?? 30);
 
 function holds(...acts: { weight: number; arbitrary: fc.Arbitrary<Happening> }[]): void {
   fc.assert(
     fc.property(fc.array(fc.oneof(...acts), { maxLength: 300, size: 'max' }), (happenings) => {
       const world = new World();
-      for (const [what, ...numbers] of happenings) {
+      for (const { what, numbers } of happenings) {
         (ACTS[what] as (world: World, ...values: number[]) => void)(world, ...numbers);
       }
       world.settle();

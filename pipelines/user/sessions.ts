@@ -1,14 +1,12 @@
 /**
  * Devices and their connections.
  *
- * ```text
- *           CONNECT                    last entry sent
- * OFFLINE ───────────▶ CATCH_UP ─────────────────────────▶ LIVE
- *   ▲  ▲ ▲   CONNECT ▶  │    ▲                              │
- *   │  │ └── GRACE ◀────┤    └── PULL with a higher token ──┤
- *   │  └─ time ┘ DISCONNECT, GATEWAY_UP                     │
- *   └────────── DISCONNECT with CLEAN ──────────────────────┘
- * ```
+ * | mode | CONNECT | PULL | DISCONNECT | DISCONNECT, CLEAN | GATEWAY_UP | time |
+ * |---|---|---|---|---|---|---|
+ * | OFFLINE | CATCH_UP | | | | | unregistered when idle for long |
+ * | GRACE | CATCH_UP | | | | | OFFLINE |
+ * | CATCH_UP | the other connection goes away | next piece; LIVE after the last | GRACE | OFFLINE | GRACE | |
+ * | LIVE | the other connection goes away | with a higher token: CATCH_UP | GRACE | OFFLINE | GRACE | |
  *
  * Every frame may come twice, or late: a frame that does not name the device's present connection changes nothing.
  */

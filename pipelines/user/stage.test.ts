@@ -77,7 +77,9 @@ function kinds(result: StepResult, connection?: number): number[] {
 }
 
 function to(result: StepResult, connection?: number): Egress[] {
-  return result.egress.filter((entry) => connection === undefined || entry.targets.some((t) => t.connection === connection));
+  return result.egress.filter(
+    (entry) => connection === undefined || entry.targets.some((t) => t.connection === connection),
+  );
 }
 
 const position = (n: number): number => 2 ** 32 + n;
@@ -392,7 +394,14 @@ describe('delivery', () => {
     lane.fanOut([ADA], { kind: Kind.SENT, flags: Flag.DUPLICATE, device: deviceKey(ADA, 2), seq: 4 });
     lane.fanOut([ADA], { kind: Kind.INFO, device: deviceKey(ADA, 3) });
     assert.deepEqual(
-      lane.run().egress.map(({ frame, targets: [target] }) => [frame.kind, target!.connection, target!.position, target!.flags]),
+      lane
+        .run()
+        .egress.map(({ frame, targets: [target] }) => [
+          frame.kind,
+          target!.connection,
+          target!.position,
+          target!.flags,
+        ]),
       [
         [Kind.INFO, 31, 0, TargetFlag.TRANSIENT],
         [Kind.SENT, 32, 0, TargetFlag.TRANSIENT],
@@ -420,7 +429,9 @@ describe('positions', () => {
     lane.message(2);
     lane.frames({ kind: Kind.GENERATION, extra: 2 });
     lane.message(3);
-    const positions = to(lane.run(), 41).flatMap(({ targets: [target] }) => (target!.position > 0 ? [target!.position] : []));
+    const positions = to(lane.run(), 41).flatMap(({ targets: [target] }) =>
+      target!.position > 0 ? [target!.position] : [],
+    );
     assert.deepEqual(positions, [2 ** 32 + 1, 4 * 2 ** 32 + 1, 4 * 2 ** 32 + 2]);
   });
 });
@@ -435,7 +446,8 @@ describe('acks', () => {
     lane.message(1, { convA: 0, convB: 77 }, [BO]);
     lane.message(3, {}, [BO]);
     lane.run();
-    const delivered = (): number[][] => lane.run().delivered.map(({ convA, convB, seq, device }) => [convA, convB, seq, device]);
+    const delivered = (): number[][] =>
+      lane.run().delivered.map(({ convA, convB, seq, device }) => [convA, convB, seq, device]);
     lane.ack(BO, 1, position(3));
     assert.deepEqual(delivered(), [
       [0, 77, 1, BO * 128],
@@ -487,7 +499,8 @@ describe('catch-up', () => {
     const lane = bench({ limits: { catchUpEntries: 2 } });
     for (let seq = 1; seq <= 3; seq++) lane.message(seq, {}, [BO]);
     lane.connect(BO, 1, 41);
-    const seqs = (result: StepResult): number[] => to(result, 41).map(({ frame }) => (frame.seq > 0 ? frame.seq : -frame.kind));
+    const seqs = (result: StepResult): number[] =>
+      to(result, 41).map(({ frame }) => (frame.seq > 0 ? frame.seq : -frame.kind));
     assert.deepEqual(seqs(lane.run()), [-Kind.WELCOME, 1, 2, -Kind.PULL]);
     lane.message(4, {}, [BO]);
     assert.deepEqual(seqs(lane.run()), []);

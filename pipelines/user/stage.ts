@@ -2,9 +2,9 @@
  * The user stage: owns users. Each has an inbox with one cursor a device, sessions, a block list, and presence. It takes
  * what conversation lanes fan out and what gateways and other users' partitions say, and tells connections.
  *
- * One step does, in this order: cold chunks that are due to be rewritten; the frames of the batch, each to its end; then what
- * else is due at the batch's time. Nothing is
- * kept from step to step but rows, so a stage restored from an export goes on exactly as the one that wrote it.
+ * One step does, in this order: cold chunks that are due are rewritten; the frames of the batch, each to its end; then what
+ * else is due at the batch's time. Nothing is kept from step to step but rows, and what a step reads of the store depends on
+ * rows alone: so a stage restored from an export goes on exactly as the one that wrote it, output by output.
  */
 import { type Batch, BatchAt, BatchKind } from '../../core/batch.js';
 import { At, frameLength, Kind, readU53 } from '../../core/frame.js';
@@ -90,12 +90,15 @@ export class UserStage implements Stage {
   }
 
   /** What is held: for metrics and tests. */
-  get sizes(): Readonly<Record<'users' | 'devices' | 'entries' | 'chunks' | 'memoryBytes' | 'liveBytes', number>> {
-    const { users, devices, entries, chunks, memory } = this.#state;
+  get sizes(): Readonly<
+    Record<'users' | 'devices' | 'entries' | 'frames' | 'chunks' | 'memoryBytes' | 'liveBytes', number>
+  > {
+    const { users, devices, entries, blobs, chunks, memory } = this.#state;
     return {
       users: users.size,
       devices: devices.size,
       entries: entries.size,
+      frames: blobs,
       chunks: chunks.size,
       memoryBytes: memory.byteLength,
       liveBytes: memory.liveBytes,

@@ -136,6 +136,8 @@ export class UserState {
   readonly chunks = new Pool(this.memory, CHUNK_WORDS);
   readonly watchers = new Pool(this.memory, WATCHER_WORDS);
   readonly updates = new Pool(this.memory, UPDATE_WORDS);
+  /** Frames in memory. */
+  blobs = 0;
   readonly alarms = new Alarms();
   readonly targets = new Targets();
   readonly table = new TableParts();

@@ -1,7 +1,7 @@
 /**
- * The parts of a device table: which bytes of a frame's payload are for which device. Layout: `dd` u32 count, then for each
- * part `92 cf <u64 device key> c6 <u32 length> <bytes>`, in ascending order of device key. The gateway has checked it; a
- * malformed rest is treated as absent all the same.
+ * An index of a device table (core/device-table.ts has the layout): which bytes of a frame's payload are for which device.
+ * Made once a frame, so that a fan-out to many users does not search the table from its start for each of their devices. The
+ * gateway has checked the table; a malformed rest is treated as absent all the same.
  */
 import { At } from '../../core/frame.js';
 import { FRAME_HEADER_BYTES } from '../../core/limits.js';

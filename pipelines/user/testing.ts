@@ -231,7 +231,7 @@ export class TestLane {
     const outputs = this.#out.outputs();
     this.#checkRepetition(batch, outputs);
     this.offset++;
-    return this.#read2(outputs);
+    return this.#parse(outputs);
   }
 
   #read(key: string): Uint8Array | undefined {
@@ -247,7 +247,7 @@ export class TestLane {
     this.#written[offset] = hash;
   }
 
-  #read2(outputs: [string, Uint8Array][]): StepResult {
+  #parse(outputs: [string, Uint8Array][]): StepResult {
     const result: StepResult = { egress: [], delivered: [], frames: [] };
     for (const [name, bytes] of outputs) {
       const [where, number] = name.split(' ') as [string, string];

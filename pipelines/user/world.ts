@@ -14,7 +14,15 @@ import { Flag, type Frame, isSequenced, Kind, makeFrame } from '../../core/frame
 import { deviceKey, userOfDevice } from '../../core/ids.js';
 import { DEVICE_KEY_FACTOR } from '../../core/limits.js';
 import type { UserLimits } from './state.js';
-import { type Egress, fanOutBatch, framesBatch, type StepResult, type Target, TestLane } from './testing.js';
+import {
+  type Egress,
+  fanOutBatch,
+  framesBatch,
+  type LaneOptions,
+  type StepResult,
+  type Target,
+  TestLane,
+} from './testing.js';
 
 export const WORLD_LIMITS: Partial<UserLimits> = {
   devicesPerUser: 3,
@@ -102,6 +110,7 @@ function nameOf(a: number, b: number): string {
 
 export class World {
   readonly lane: TestLane;
+  readonly #options: LaneOptions;
   readonly clients: Client[] = [];
   readonly #gateways = [new Gateway(0), new Gateway(1)];
   readonly #conversations: Conversation[] = [
@@ -122,7 +131,8 @@ export class World {
   readonly delivered = new Map<string, number>();
 
   constructor(limits: Partial<UserLimits> = {}) {
-    this.lane = new TestLane({ limits: { ...WORLD_LIMITS, ...limits } });
+    this.#options = { limits: { ...WORLD_LIMITS, ...limits } };
+    this.lane = new TestLane(this.#options);
     this.lane.frames({ kind: Kind.GENERATION, extra: this.#generation });
     for (const user of USERS) for (const number of DEVICES) this.clients.push(new Client(user, number));
   }
@@ -384,7 +394,10 @@ export class World {
       const sent = this.#sent.get(`${name} ${frame.seq}`)!;
       if (frame.kind === Kind.SENT) assert.equal(frame.device, client.key);
       else assert.equal(Buffer.from(frame.payload).toString(), sent.payload);
-      assert.ok(sent.deadlineMs > this.lane.nowMs || sent.deadlineMs > this.#stepTime(), 'delivered after its deadline');
+      assert.ok(
+        sent.deadlineMs > this.lane.nowMs || sent.deadlineMs > this.#stepTime(),
+        'delivered after its deadline',
+      );
       assert.ok(!client.blocked.has(sent.sender), 'delivered although the sender was blocked');
     }
     client.last.set(name, frame.seq);
@@ -443,7 +456,16 @@ export class World {
       for (const [subject, online] of client.presence) assert.equal(online, 1, `${client.key} sees ${subject} offline`);
     }
     this.lane.checkRestore();
-    const { entries, chunks } = this.lane.stage.sizes;
-    assert.deepEqual([entries, chunks, this.lane.store.size], [0, 0, 0], 'what is acknowledged is freed');
+    const { entries, chunks, frames } = this.lane.stage.sizes;
+    assert.deepEqual([entries, frames, chunks, this.lane.store.size], [0, 0, 0, 0], 'what is acknowledged is freed');
+    this.#checkFold();
+  }
+
+  /** State is the fold of the log, whatever crashed on the way. */
+  #checkFold(): void {
+    const other = new TestLane({ ...this.#options, loop: false });
+    other.log.push(...this.lane.log);
+    other.run();
+    assert.equal(other.stage.stateHash(), this.lane.stage.stateHash(), 'the state is not the fold of the log');
   }
 }

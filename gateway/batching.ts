@@ -1,0 +1,118 @@
+/**
+ * From frames to batches: one batch a topic and partition is open; it is handed to the log when it is old or large enough. What
+ * became of a batch is known later: its bytes are kept until then, so that the senders in it can be told if it was not taken.
+ *
+ * Bounds: an open batch that finds no room in the log's ring grows to BATCH_TARGET_BYTES and no further; past that, `add` refuses.
+ */
+import { BatchAt, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
+import { frameLength } from '../core/frame.js';
+import { BATCH_TARGET_BYTES } from '../core/limits.js';
+import { AppendOutcome, type LogProducer, Refusal, TOPICS } from '../core/ports.js';
+import type { GatewayMetrics } from './gateway-metrics.js';
+
+/** Told about every frame of a batch that the log did not take. `canRetry` is always true for the reasons there are. */
+export type LostFrame = (bytes: Uint8Array, view: DataView, at: number, topic: number, refusal: number) => void;
+
+export interface BatchingOptions {
+  readonly gatewayNumber: number;
+  readonly incarnation: number;
+  readonly partitions: readonly number[];
+  readonly producer: LogProducer;
+  readonly metrics: GatewayMetrics;
+  readonly lost: LostFrame;
+}
+
+interface InFlight {
+  readonly tag: number;
+  readonly builder: BatchBuilder;
+}
+
+export class Batching {
+  readonly #options: BatchingOptions;
+  /** By topic and partition; undefined: nothing is open. */
+  readonly #open: (BatchBuilder | undefined)[][];
+  /** Partitions with an open batch, by topic. */
+  readonly #dirty: number[][];
+  readonly #inFlight: InFlight[][];
+  readonly #pool: BatchBuilder[] = [];
+  readonly #source: number;
+  #batchNumber = 0;
+
+  constructor(options: BatchingOptions) {
+    this.#options = options;
+    this.#source = sourceId(SourceKind.GATEWAY, options.gatewayNumber);
+    this.#open = options.partitions.map((count) => Array.from({ length: count }, () => undefined));
+    this.#dirty = options.partitions.map(() => []);
+    this.#inFlight = options.partitions.map(() => []);
+  }
+
+  /** True if nothing waits to be handed over. */
+  get isFlushed(): boolean {
+    return this.#dirty.every((dirty) => dirty.length === 0);
+  }
+
+  /** True if every batch's outcome is known. */
+  get isSettled(): boolean {
+    return this.isFlushed && this.#inFlight.every((batches) => batches.length === 0);
+  }
+
+  /** The builder that takes `bytes` more for a partition, or undefined if the log is too far behind. */
+  builder(topic: number, partition: number, bytes: number): BatchBuilder | undefined {
+    let builder = this.#open[topic]![partition];
+    if (builder !== undefined && builder.byteLength + bytes > BATCH_TARGET_BYTES && builder.count > 0) {
+      if (!this.#handOver(topic, partition, builder)) return undefined;
+      this.#dirty[topic] = this.#dirty[topic]!.filter((dirty) => dirty !== partition);
+      builder = undefined;
+    }
+    if (builder !== undefined) return builder;
+    builder = this.#pool.pop() ?? new BatchBuilder(16 * 1024);
+    builder.begin(BatchKind.FRAMES, this.#source, this.#batchNumber++, this.#options.incarnation);
+    this.#open[topic]![partition] = builder;
+    this.#dirty[topic]!.push(partition);
+    return builder;
+  }
+
+  /** Hands everything open to the log. False: some of it found no room; call again. */
+  flush(): boolean {
+    for (let topic = 0; topic < TOPICS; topic++) {
+      const dirty = this.#dirty[topic]!;
+      if (dirty.length === 0) continue;
+      this.#dirty[topic] = dirty.filter((partition) => !this.#handOver(topic, partition, this.#open[topic]![partition]!));
+    }
+    return this.isFlushed;
+  }
+
+  #handOver(topic: number, partition: number, builder: BatchBuilder): boolean {
+    // The number wraps with the ring's 32-bit tag; at most a few thousand batches are in flight.
+    const tag = (this.#options.incarnation * 2 ** 20 + (this.#batchNumber % 2 ** 20)) >>> 0;
+    if (!this.#options.producer.append(topic, partition, builder.finish(), tag)) return false;
+    this.#batchNumber++;
+    this.#open[topic]![partition] = undefined;
+    this.#inFlight[topic]!.push({ tag, builder });
+    this.#options.metrics.add('batches_out_total');
+    return true;
+  }
+
+  /** Takes the outcomes that are known by now. */
+  settle(): number {
+    return this.#options.producer.outcomes((tag, outcome, _offset, refusal) => {
+      const topic = this.#inFlight.findIndex((batches) => batches[0]?.tag === tag);
+      // Not ours: of the gateway thread before this one.
+      if (topic < 0) return;
+      const { builder } = this.#inFlight[topic]!.shift()!;
+      if (outcome !== AppendOutcome.DURABLE) this.#tellLost(builder, topic, outcome, refusal);
+      builder.reset();
+      if (this.#pool.length < 64) this.#pool.push(builder);
+    });
+  }
+
+  #tellLost(builder: BatchBuilder, topic: number, outcome: number, refusal: number): void {
+    const { metrics, lost } = this.#options;
+    metrics.add(outcome === AppendOutcome.REFUSED ? 'append_refused_total' : 'append_unknown_total');
+    const why = outcome === AppendOutcome.REFUSED ? refusal : Refusal.FAILED;
+    for (let at: number = BatchAt.ENTRIES; at < builder.byteLength; at += frameLength(builder.view, at)) {
+      lost(builder.bytes, builder.view, at, topic, why);
+    }
+  }
+}
+

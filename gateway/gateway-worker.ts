@@ -1,0 +1,202 @@
+/** A gateway's thread: wires a gateway to real sockets and to the rings of the embedded engines, and turns it. */
+import { setTimeout as pause } from 'node:timers/promises';
+import { parentPort, workerData } from 'node:worker_threads';
+import { openBatch } from '../core/batch.js';
+import { DunlinError } from '../core/errors.js';
+import { BATCH_LINGER_MS } from '../core/limits.js';
+import type { Clock } from '../core/ports.js';
+import { Doorbell } from '../engines/doorbell.js';
+import { openProducer, type ProducerHandle } from '../engines/log-disk/handles.js';
+import { RingReader } from '../engines/ring.js';
+import { type EgressSource, Gateway } from './gateway.js';
+import { GatewayMetrics } from './gateway-metrics.js';
+import { Sockets } from './sockets.js';
+import { createDevelopmentIssuer, isLoopback, loadVerifier, type Verify } from './tokens.js';
+
+export interface GatewayWorkerData {
+  readonly gatewayNumber: number;
+  readonly incarnation: number;
+  readonly host: string;
+  readonly port: number;
+  readonly dataDirectory: string;
+  readonly keys?: string;
+  readonly tls?: { readonly keyFile: string; readonly certFile: string };
+  readonly conversationPartitions: number;
+  readonly userPartitions: number;
+  readonly framesPerSecond: number;
+  readonly connectionsPerAddress: number;
+  readonly admissionsPerSecond: number;
+  readonly doorbell: SharedArrayBuffer;
+  /** By user lane. */
+  readonly rings: readonly SharedArrayBuffer[];
+  readonly producer: ProducerHandle;
+  /** Int32: 1 while new sends are refused. */
+  readonly admission: SharedArrayBuffer;
+  readonly metrics: SharedArrayBuffer;
+  /** Int32: GatewayOrder. */
+  readonly order: SharedArrayBuffer;
+}
+
+/** What the supervisor tells a gateway. The same numbers as a lane's. */
+export const GatewayOrder = { RUN: 0, DRAIN: 1, STOP: 2, FAIL: 3 } as const;
+
+const SWEEP_MS = 1_000;
+/** Sessions sent away at a time while draining, and the pause between: 18,000 sessions take 4 seconds. */
+const GOODBYES = 500;
+const GOODBYE_PAUSE_MS = 100;
+const SETTLE_PAUSE_MS = 5;
+
+const clock: Clock = { wallMs: () => Date.now(), monotonicMs: () => performance.now() };
+
+/** Takes from the lanes' rings in turn. A record is consumed when the next one is asked for. */
+class RingEgress implements EgressSource {
+  readonly #readers: RingReader[];
+  #next = 0;
+  #open: RingReader | undefined;
+
+  constructor(rings: readonly SharedArrayBuffer[]) {
+    this.#readers = rings.map((ring) => new RingReader(ring));
+  }
+
+  poll(): ReturnType<EgressSource['poll']> {
+    this.#open?.consume();
+    this.#open = undefined;
+    for (let tried = 0; tried < this.#readers.length; tried++) {
+      const reader = this.#readers[this.#next]!;
+      this.#next = (this.#next + 1) % this.#readers.length;
+      const record = reader.peek();
+      if (record === undefined) continue;
+      this.#open = reader;
+      return openBatch(record.bytes);
+    }
+    return undefined;
+  }
+}
+
+async function loadKeys(data: GatewayWorkerData): Promise<Verify> {
+  if (data.keys !== undefined) return await loadVerifier(data.keys);
+  if (!isLoopback(data.host)) {
+    throw new DunlinError(
+      `on ${data.host} tokens need a real issuer: give its keys with --keys (the development issuer works on loopback only).`,
+    );
+  }
+  return (await createDevelopmentIssuer(data.dataDirectory)).verify;
+}
+
+class GatewayThread {
+  readonly #gateway: Gateway;
+  readonly #sockets: Sockets;
+  readonly #doorbell: Doorbell;
+  readonly #order: Int32Array;
+  #flushTimer: NodeJS.Timeout | undefined;
+
+  constructor(data: GatewayWorkerData, verify: Verify) {
+    this.#doorbell = new Doorbell(data.doorbell);
+    this.#order = new Int32Array(data.order);
+    const admission = new Int32Array(data.admission);
+    const metrics = new GatewayMetrics(data.metrics);
+    const gateway = new Gateway({
+      gatewayNumber: data.gatewayNumber,
+      incarnation: data.incarnation,
+      conversationPartitions: data.conversationPartitions,
+      userPartitions: data.userPartitions,
+      producer: openProducer(data.producer),
+      egress: new RingEgress(data.rings),
+      clock,
+      verify,
+      metrics,
+      framesPerSecond: data.framesPerSecond,
+      connectionsPerAddress: data.connectionsPerAddress,
+      admissionsPerSecond: data.admissionsPerSecond,
+      isBusy: () => Atomics.load(admission, 0) === 1,
+      random: () => Math.random(),
+    });
+    this.#gateway = gateway;
+    this.#sockets = new Sockets({
+      host: data.host,
+      port: data.port,
+      ...(data.tls === undefined ? {} : { tls: data.tls }),
+      admit: (upgrade) => gateway.admit(upgrade),
+      authenticate: async (upgrade) => await gateway.authenticate(upgrade),
+      refused: (refusal) => gateway.refused(refusal),
+      opened: (session) => gateway.opened(session),
+      message: (session, bytes) => {
+        gateway.message(session, bytes);
+        this.#scheduleFlush();
+      },
+      text: (session) => gateway.text(session),
+      drained: (session) => {
+        gateway.drained(session);
+        this.#scheduleFlush();
+      },
+      closed: (session) => {
+        gateway.closed(session);
+        this.#scheduleFlush();
+      },
+    });
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushTimer !== undefined || !this.#gateway.wantsFlush) return;
+    this.#flushTimer = setTimeout(() => {
+      this.#flushTimer = undefined;
+      this.#gateway.flush();
+      // What found no room tries again.
+      this.#scheduleFlush();
+    }, BATCH_LINGER_MS);
+  }
+
+  async run(): Promise<void> {
+    const port = await this.#sockets.listen();
+    this.#gateway.announce();
+    parentPort?.postMessage({ listening: port });
+    const sweep = setInterval(() => this.#gateway.sweep(), SWEEP_MS);
+    for (;;) {
+      const seen = this.#doorbell.read();
+      const order = Atomics.load(this.#order, 0);
+      if (order === GatewayOrder.FAIL) throw new Error('told to fail');
+      if (order !== GatewayOrder.RUN) break;
+      const more = this.#gateway.poll();
+      this.#scheduleFlush();
+      // Sockets get their turn between two passes.
+      if (more) await new Promise((resolve) => setImmediate(resolve));
+      else await this.#doorbell.waitAsync(seen);
+    }
+    if (Atomics.load(this.#order, 0) === GatewayOrder.DRAIN) await this.#drain();
+    clearInterval(sweep);
+    clearTimeout(this.#flushTimer);
+    this.#sockets.close();
+  }
+
+  /** Until all sessions are gone and the log has answered for everything, or STOP comes. */
+  async #drain(): Promise<void> {
+    this.#gateway.beginDrain();
+    this.#sockets.stopListening();
+    const isStopped = (): boolean => Atomics.load(this.#order, 0) === GatewayOrder.STOP;
+    while (!this.#gateway.goodbye(GOODBYES) && !isStopped()) {
+      this.#gateway.poll();
+      this.#gateway.flush();
+      await pause(GOODBYE_PAUSE_MS);
+    }
+    while (!isStopped() && !this.#gateway.isSettled) {
+      this.#gateway.flush();
+      this.#gateway.poll();
+      await pause(SETTLE_PAUSE_MS);
+    }
+  }
+}
+
+async function main(data: GatewayWorkerData): Promise<void> {
+  let thread: GatewayThread;
+  try {
+    thread = new GatewayThread(data, await loadKeys(data));
+    await thread.run();
+  } catch (error) {
+    if (!(error instanceof DunlinError)) throw error;
+    parentPort?.postMessage({ failed: error.message });
+  }
+  Sockets.free();
+}
+
+await main(workerData as GatewayWorkerData);
+parentPort?.close();

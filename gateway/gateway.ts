@@ -1,0 +1,290 @@
+/**
+ * A gateway: sessions on one side, the log and the user lanes on the other. Takes everything it needs as ports, so that it runs
+ * over real sockets and threads (gateway-worker.ts) and over fakes in tests.
+ */
+import type { Batch } from '../core/batch.js';
+import { CloseCodes, type CloseCode, ErrorCodes } from '../core/errors.js';
+import { At, encodeFrame, Flag, isSequenced, Kind, makeFrame, readU53, writeFrame } from '../core/frame.js';
+import { hashUser, partitionOfHash, userOfDevice } from '../core/ids.js';
+import {
+  ADMISSIONS_BURST,
+  CONNECTIONS_PER_USER_MAX,
+  FRAME_HEADER_BYTES,
+  HELLO_TIMEOUT_MS,
+} from '../core/limits.js';
+import { type Clock, type LogProducer, Refusal as LogRefusal, Topic } from '../core/ports.js';
+import { Batching } from './batching.js';
+import type { GatewayMetrics } from './gateway-metrics.js';
+import { Hub, Session } from './hub.js';
+import { Inbound } from './inbound.js';
+import { Outbound } from './outbound.js';
+import { Replies } from './replies.js';
+import { Action, type Bucket, SessionEvent, SessionState, take, transition } from './session.js';
+import type { Refusal, Upgrade } from './sockets.js';
+import type { Verify } from './tokens.js';
+
+export interface EgressSource {
+  /** The next batch of a user lane, valid until the next call. */
+  poll(): Batch | undefined;
+}
+
+export interface GatewayOptions {
+  readonly gatewayNumber: number;
+  readonly incarnation: number;
+  readonly conversationPartitions: number;
+  readonly userPartitions: number;
+  readonly producer: LogProducer;
+  readonly egress: EgressSource;
+  readonly clock: Clock;
+  readonly verify: Verify;
+  readonly metrics: GatewayMetrics;
+  readonly framesPerSecond: number;
+  readonly connectionsPerAddress: number;
+  readonly admissionsPerSecond: number;
+  readonly isBusy: () => boolean;
+  /** Uniform in [0, 1): spreads out when refused clients come back. */
+  readonly random: () => number;
+}
+
+/** EGRESS batches taken in one pass before the sockets get a turn. */
+const BATCHES_PER_PASS = 64;
+
+export class Gateway {
+  readonly hub = new Hub();
+  readonly #options: GatewayOptions;
+  readonly #batching: Batching;
+  readonly #inbound: Inbound;
+  readonly #outbound: Outbound;
+  readonly #replies = new Replies();
+  readonly #admissions: Bucket;
+  #isDraining = false;
+
+  constructor(options: GatewayOptions) {
+    this.#options = options;
+    const { metrics, producer, gatewayNumber, incarnation, conversationPartitions, userPartitions } = options;
+    this.#admissions = { left: ADMISSIONS_BURST, atMs: options.clock.monotonicMs() };
+    this.#batching = new Batching({
+      gatewayNumber,
+      incarnation,
+      partitions: [conversationPartitions, userPartitions],
+      producer,
+      metrics,
+      lost: (bytes, view, at, topic, refusal) => this.#lost(bytes, view, at, topic, refusal),
+    });
+    this.#inbound = new Inbound({
+      batching: this.#batching,
+      metrics,
+      conversationPartitions,
+      userPartitions,
+      framesPerSecond: options.framesPerSecond,
+      isBusy: options.isBusy,
+      hello: (session, cursor) => this.#hello(session, cursor),
+    });
+    this.#outbound = new Outbound({
+      hub: this.hub,
+      incarnation,
+      metrics,
+      pull: (session) => this.#pull(session),
+      close: (session, code) => this.closeSession(session, code),
+    });
+  }
+
+  // --- the thread's calls ---------------------------------------------------------------------------------------------------
+
+  /** Tells every user partition that connections of earlier incarnations are gone. */
+  announce(): void {
+    for (let partition = 0; partition < this.#options.userPartitions; partition++) {
+      this.#toUser(partition, Kind.GATEWAY_UP, 0, 0, 0, 0, 0);
+    }
+    this.flush();
+  }
+
+  /** Takes outcomes and deliveries that are there. True: there is more. */
+  poll(): boolean {
+    this.#batching.settle();
+    for (let taken = 0; taken < BATCHES_PER_PASS; taken++) {
+      const batch = this.#options.egress.poll();
+      if (batch === undefined) return false;
+      this.#outbound.deliver(batch);
+    }
+    return true;
+  }
+
+  /** True if frames wait for `flush`. */
+  get wantsFlush(): boolean {
+    return !this.#batching.isFlushed;
+  }
+
+  /** True if the log has answered for everything. */
+  get isSettled(): boolean {
+    return this.#batching.isSettled;
+  }
+
+  /** Hands the open batches to the log. False: it had no room for all. */
+  flush(): boolean {
+    return this.#batching.flush();
+  }
+
+  /** To be called about every second: time-outs and tokens that end. */
+  sweep(): void {
+    const now = this.#options.clock.monotonicMs();
+    const wall = this.#options.clock.wallMs();
+    this.#options.metrics.set('connections', this.hub.size);
+    for (const session of this.hub.sessions()) {
+      if (session.expiresAtMs <= wall) this.closeSession(session, CloseCodes.TOKEN_EXPIRED);
+      else if (session.state === SessionState.HELLO && now - session.openedAtMs > HELLO_TIMEOUT_MS) {
+        this.closeSession(session, CloseCodes.HELLO_TIMEOUT);
+      }
+    }
+  }
+
+  // --- upgrades ---------------------------------------------------------------------------------------------------------------
+
+  admit(upgrade: Upgrade): Refusal | undefined {
+    const { connectionsPerAddress, admissionsPerSecond, clock, metrics, random } = this.#options;
+    if (this.#isDraining) return { status: '503 Service Unavailable', sentence: 'This gateway is draining.', retryAfterS: 1 };
+    if (this.hub.connectionsOfAddress(upgrade.address) >= connectionsPerAddress) {
+      const sentence = `Your address has ${connectionsPerAddress} connections already, which is the limit.`;
+      return { status: '429 Too Many Requests', sentence, retryAfterS: 30 };
+    }
+    const burst = Math.max(ADMISSIONS_BURST, admissionsPerSecond * 2);
+    if (!take(this.#admissions, 1, admissionsPerSecond, burst, clock.monotonicMs())) {
+      metrics.add('admissions_refused_total');
+      const retryAfterS = 1 + Math.floor(random() * 10);
+      return { status: '503 Service Unavailable', sentence: 'Too many sessions start at once.', retryAfterS };
+    }
+    if (upgrade.token === '') {
+      const sentence = 'A token is needed: Authorization: Bearer, ?token= or the sub-protocols "dunlin, <token>".';
+      return { status: '401 Unauthorized', sentence };
+    }
+    return undefined;
+  }
+
+  async authenticate(upgrade: Upgrade): Promise<Session | Refusal> {
+    const identity = await this.#options.verify(upgrade.token);
+    if (typeof identity === 'string') return { status: '401 Unauthorized', sentence: identity };
+    if (this.hub.connectionsOfUser(identity.user) >= CONNECTIONS_PER_USER_MAX) {
+      const sentence = `This user has ${CONNECTIONS_PER_USER_MAX} connections already, which is the limit.`;
+      return { status: '429 Too Many Requests', sentence, retryAfterS: 5 };
+    }
+    const device = identity.user * 128 + identity.device;
+    const now = this.#options.clock.monotonicMs();
+    return new Session(device, this.hub.newConnection(), upgrade.address, now, identity.expiresAtMs);
+  }
+
+  refused(_refusal: Refusal): void {
+    this.#options.metrics.add('upgrades_refused_total');
+  }
+
+  // --- sockets' events ----------------------------------------------------------------------------------------------------------
+
+  opened(session: Session): void {
+    this.hub.add(session);
+    this.#options.metrics.add('sessions_opened_total');
+    if (this.#isDraining) this.closeSession(session, CloseCodes.DRAINING);
+  }
+
+  message(session: Session, bytes: Uint8Array): void {
+    if (session.state === SessionState.CLOSED) return;
+    const { clock } = this.#options;
+    const verdict = this.#inbound.receive(session, bytes, clock.monotonicMs(), clock.wallMs());
+    if (verdict !== undefined) this.closeSession(session, verdict);
+  }
+
+  text(session: Session): void {
+    this.closeSession(session, CloseCodes.BAD_PROTOCOL);
+  }
+
+  drained(session: Session): void {
+    this.#outbound.drained(session);
+  }
+
+  closed(session: Session): void {
+    this.hub.remove(session);
+    this.#options.metrics.add('sessions_closed_total');
+    const { next, action } = transition(session.state, SessionEvent.CLOSE);
+    session.state = next;
+    if (action !== Action.DISCONNECT) return;
+    const flags = session.isClean ? Flag.CLEAN : 0;
+    this.#toUser(this.#partitionOf(session), Kind.DISCONNECT, session.device, session.connection, 0, 0, flags);
+  }
+
+  closeSession(session: Session, code: CloseCode): void {
+    session.closeWith = code;
+    session.socket?.close(code.code, code.reason);
+  }
+
+  // --- to the user stage ------------------------------------------------------------------------------------------------------
+
+  #partitionOf(session: Session): number {
+    return partitionOfHash(hashUser(userOfDevice(session.device)), this.#options.userPartitions);
+  }
+
+  #hello(session: Session, cursor: number): void {
+    const { next } = transition(session.state, SessionEvent.HELLO);
+    session.state = next;
+    session.lastSent = 0;
+    const { device, connection, token } = session;
+    if (!this.#toUser(this.#partitionOf(session), Kind.CONNECT, device, connection, cursor, token, 0)) {
+      session.closeWith = CloseCodes.BACKBONE_LOST;
+    }
+  }
+
+  #pull(session: Session): void {
+    const { device, connection, lastSent, token } = session;
+    if (!this.#toUser(this.#partitionOf(session), Kind.PULL, device, connection, lastSent, token, 0)) {
+      this.closeSession(session, CloseCodes.BACKBONE_LOST);
+    }
+  }
+
+  #toUser(
+    partition: number,
+    kind: number,
+    device: number,
+    connection: number,
+    inbox: number,
+    extra: number,
+    flags: number,
+  ): boolean {
+    const builder = this.#batching.builder(Topic.USER, partition, FRAME_HEADER_BYTES);
+    if (builder === undefined) return false;
+    const { gatewayNumber, incarnation } = this.#options;
+    const convA = gatewayNumber * 2 ** 32 + incarnation;
+    const at = builder.open(FRAME_HEADER_BYTES);
+    writeFrame(builder.bytes, builder.view, at, makeFrame({ kind, flags, convA, convB: connection, device, inbox, extra }));
+    return true;
+  }
+
+  /** The log did not take a frame: its sender is told, or its connection ends so that it comes again. */
+  #lost(bytes: Uint8Array, view: DataView, at: number, topic: number, refusal: number): void {
+    const session = this.hub.device(readU53(view, at + At.DEVICE));
+    if (session === undefined) return;
+    const kind = bytes[at + At.KIND]!;
+    if (topic === Topic.USER) return this.closeSession(session, CloseCodes.BACKBONE_LOST);
+    if (!isSequenced(kind)) return;
+    const error = refusal === LogRefusal.DISK_FULL ? ErrorCodes.DISK_FULL : ErrorCodes.UNAVAILABLE;
+    this.#replies.reject(view, at, session.device, error, this.#options.clock.wallMs());
+    session.socket?.send(this.#replies.take());
+  }
+
+  // --- the end ----------------------------------------------------------------------------------------------------------------
+
+  /** Takes no more sessions; `goodbye` then sends them away, a share at a time. */
+  beginDrain(): void {
+    this.#isDraining = true;
+  }
+
+  /** Sends at most `count` sessions away. True: there are none left. */
+  goodbye(count: number): boolean {
+    const message = encodeFrame(makeFrame({ kind: Kind.GOAWAY, extra: CloseCodes.DRAINING.code }));
+    let left = count;
+    for (const session of this.hub.sessions()) {
+      if (left-- === 0) return false;
+      const { next } = transition(session.state, SessionEvent.DRAIN);
+      session.state = next;
+      session.socket?.send(message);
+      this.closeSession(session, CloseCodes.DRAINING);
+    }
+    return this.hub.size === 0;
+  }
+}

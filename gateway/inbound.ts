@@ -1,0 +1,249 @@
+/**
+ * From the socket to the log: finds the frames in a WebSocket message, checks what a gateway can check, writes over what a client
+ * has no right to claim, and copies each frame once, into the batch of its partition. No payload is decoded, except that a device
+ * table's structure is checked.
+ *
+ * A bad frame is rejected and the next one looked at, as long as it is known where that begins; otherwise the connection ends.
+ */
+import { CloseCodes, type CloseCode, type ErrorCode, ErrorCodes } from '../core/errors.js';
+import { canonicalTable, checkDeviceTable } from '../core/device-table.js';
+import {
+  At,
+  encodeFrame,
+  Flag,
+  isClientKind,
+  isConversationKind,
+  isSequenced,
+  Kind,
+  makeFrame,
+  readFrame,
+  readU53,
+  Scan,
+  scanFrame,
+  viewOf,
+  writeU53,
+} from '../core/frame.js';
+import {
+  hashConversation,
+  hashUser,
+  isConversation,
+  isUserId,
+  partitionOfHash,
+  userOfDevice,
+} from '../core/ids.js';
+import {
+  BAD_FRAMES_PER_CONNECTION_MAX,
+  CONNECTION_BYTES_BURST,
+  CONNECTION_BYTES_PER_SECOND,
+  FRAME_HEADER_BYTES,
+  FRAMES_PER_MESSAGE_MAX,
+  TABLE_PAYLOAD_BYTES_MAX,
+} from '../core/limits.js';
+import { readLooseFrame } from '../core/msgpack.js';
+import { Topic } from '../core/ports.js';
+import type { Batching } from './batching.js';
+import type { GatewayMetrics } from './gateway-metrics.js';
+import type { Session } from './hub.js';
+import { Replies } from './replies.js';
+import { SessionState, take, takes } from './session.js';
+
+export const PROTOCOL_VERSION = 1;
+
+export interface InboundOptions {
+  readonly batching: Batching;
+  readonly metrics: GatewayMetrics;
+  readonly conversationPartitions: number;
+  readonly userPartitions: number;
+  readonly framesPerSecond: number;
+  /** True while new sends are refused because the backbone is too far behind. */
+  readonly isBusy: () => boolean;
+  /** A HELLO with a cursor. */
+  readonly hello: (session: Session, cursor: number) => void;
+}
+
+/** Why a message ends its connection; undefined: it does not. */
+export type Verdict = CloseCode | undefined;
+
+export class Inbound {
+  readonly #options: InboundOptions;
+  readonly #replies = new Replies();
+  #wallMs = 0;
+  #nowMs = 0;
+
+  constructor(options: InboundOptions) {
+    this.#options = options;
+  }
+
+  /** Handles one binary message. Answers go to the session's socket; what is returned tells whether it must end. */
+  receive(session: Session, bytes: Uint8Array, nowMs: number, wallMs: number): Verdict {
+    const { metrics } = this.#options;
+    this.#nowMs = nowMs;
+    this.#wallMs = wallMs;
+    metrics.add('messages_in_total');
+    metrics.add('bytes_in_total', bytes.length);
+    const verdict = this.#frames(session, bytes);
+    if (!this.#replies.isEmpty) session.socket?.send(this.#replies.take());
+    if (verdict !== undefined) return verdict;
+    return session.badFrames > BAD_FRAMES_PER_CONNECTION_MAX ? CloseCodes.BAD_PROTOCOL : undefined;
+  }
+
+  #frames(session: Session, bytes: Uint8Array): Verdict {
+    if (!take(session.bytes, bytes.length, CONNECTION_BYTES_PER_SECOND, CONNECTION_BYTES_BURST, this.#nowMs)) {
+      return CloseCodes.RATE_LIMITED;
+    }
+    const view = viewOf(bytes);
+    let count = 0;
+    for (let at = 0; at < bytes.length; ) {
+      if (++count > FRAMES_PER_MESSAGE_MAX) return this.#lost(session, ErrorCodes.BAD_FRAME);
+      const length = scanFrame(bytes, view, at, bytes.length);
+      if (length > 0) {
+        this.#frame(session, bytes, view, at, length);
+        at += length;
+        if (session.isClean) return CloseCodes.NORMAL;
+        if (session.closeWith !== undefined) return session.closeWith;
+        continue;
+      }
+      const next = this.#unusual(session, bytes, view, at, length);
+      if (next < 0) return CloseCodes.BAD_PROTOCOL;
+      at = next;
+    }
+    if (count === 0) return this.#lost(session, ErrorCodes.BAD_FRAME);
+    this.#options.metrics.add('frames_in_total', count);
+    return undefined;
+  }
+
+  #lost(session: Session, error: ErrorCode): CloseCode {
+    this.#options.metrics.add('bad_frames_total');
+    this.#replies.rejectUnread(session.device, error, this.#wallMs);
+    return CloseCodes.BAD_PROTOCOL;
+  }
+
+  /** A frame that is not canonical, or is none. Returns where the next one begins, or −1. */
+  #unusual(session: Session, bytes: Uint8Array, view: DataView, at: number, scan: number): number {
+    if (scan === Scan.TOO_LARGE) {
+      this.#bad(session, view, at, ErrorCodes.TOO_LARGE);
+      const end = at + FRAME_HEADER_BYTES + view.getUint32(at + At.LENGTH);
+      return end <= bytes.length ? end : -1;
+    }
+    const loose = scan === Scan.NOT_CANONICAL ? readLooseFrame(bytes, at, bytes.length) : undefined;
+    if (loose === undefined) {
+      this.#lost(session, ErrorCodes.BAD_FRAME);
+      return -1;
+    }
+    this.#options.metrics.add('slow_frames_total');
+    const canonical = encodeFrame(loose.frame);
+    this.#frame(session, canonical, viewOf(canonical), 0, canonical.length);
+    return loose.end;
+  }
+
+  #bad(session: Session, view: DataView, at: number, error: ErrorCode): void {
+    this.#options.metrics.add('bad_frames_total');
+    session.badFrames++;
+    this.#replies.reject(view, at, session.device, error, this.#wallMs);
+  }
+
+  /** A canonical frame within its limits. */
+  #frame(session: Session, bytes: Uint8Array, view: DataView, at: number, length: number): void {
+    const kind = bytes[at + At.KIND]!;
+    if (!isClientKind(kind) || kind === Kind.PRESENCE) return this.#bad(session, view, at, ErrorCodes.UNKNOWN_KIND);
+    if (kind === Kind.HELLO) return this.#hello(session, view, at);
+    if (!takes(session.state)) {
+      this.#replies.reject(view, at, session.device, ErrorCodes.NOT_READY, this.#wallMs);
+      return;
+    }
+    const { framesPerSecond, metrics } = this.#options;
+    if (!take(session.frames, 1, framesPerSecond, framesPerSecond * 2, this.#nowMs)) {
+      metrics.add('rate_limited_total');
+      if (isSequenced(kind)) this.#replies.reject(view, at, session.device, ErrorCodes.RATE_LIMITED, this.#wallMs);
+      return;
+    }
+    if (isConversationKind(kind)) this.#toConversation(session, kind, bytes, view, at, length);
+    else this.#toUser(session, kind, bytes, view, at, length);
+  }
+
+  #hello(session: Session, view: DataView, at: number): void {
+    if (view.getUint32(at + At.EXTRA) !== PROTOCOL_VERSION) {
+      session.closeWith = CloseCodes.VERSION;
+      return;
+    }
+    if (session.state === SessionState.HELLO) this.#options.hello(session, readU53(view, at + At.INBOX));
+    else this.#bad(session, view, at, ErrorCodes.BAD_VALUE);
+  }
+
+  #toConversation(session: Session, kind: number, bytes: Uint8Array, view: DataView, at: number, length: number): void {
+    const a = readU53(view, at + At.CONV_A);
+    const b = readU53(view, at + At.CONV_B);
+    if (!isConversation(a, b)) return this.#bad(session, view, at, ErrorCodes.BAD_CONVERSATION);
+    if (isSequenced(kind) && this.#options.isBusy()) return this.#busy(session, view, at);
+    if ((bytes[at + At.FLAGS]! & Flag.DEVICE_TABLE) !== 0 && kind === Kind.MESSAGE) {
+      const table = this.#canonicalTable(bytes, view, at, length);
+      if (table !== undefined) return this.#toConversation(session, kind, table, viewOf(table), 0, table.length);
+    }
+    const partition = partitionOfHash(hashConversation(a, b), this.#options.conversationPartitions);
+    if (!this.#append(session, Topic.CONVERSATION, partition, kind, bytes, at, length) && isSequenced(kind)) {
+      this.#busy(session, view, at);
+    }
+  }
+
+  #busy(session: Session, view: DataView, at: number): void {
+    this.#options.metrics.add('busy_total');
+    this.#replies.reject(view, at, session.device, ErrorCodes.BUSY, this.#wallMs);
+  }
+
+  /**
+   * The frame with its device table in canonical form, if it has another valid one; undefined if it is canonical, or is no table:
+   * that is the conversation stage's to reject, since it uses up the counter.
+   */
+  #canonicalTable(bytes: Uint8Array, view: DataView, at: number, length: number): Uint8Array | undefined {
+    if (checkDeviceTable(bytes, at + FRAME_HEADER_BYTES, at + length)) return undefined;
+    const payload = canonicalTable(bytes.subarray(at + FRAME_HEADER_BYTES, at + length));
+    if (payload === undefined || payload.length > TABLE_PAYLOAD_BYTES_MAX) return undefined;
+    this.#options.metrics.add('slow_frames_total');
+    return encodeFrame({ ...readFrame(bytes, view, at), payload });
+  }
+
+  #toUser(session: Session, kind: number, bytes: Uint8Array, view: DataView, at: number, length: number): void {
+    const { userPartitions } = this.#options;
+    switch (kind) {
+      case Kind.PING:
+        this.#replies.add(makeFrame({ kind: Kind.PONG, extra: view.getUint32(at + At.EXTRA), time: this.#wallMs }));
+        return;
+      case Kind.BYE:
+        session.isClean = true;
+        return;
+      case Kind.WATCH:
+      case Kind.BLOCK: {
+        const other = readU53(view, at + At.CONV_B);
+        if (!isUserId(other)) return this.#bad(session, view, at, ErrorCodes.BAD_VALUE);
+        const owner = kind === Kind.WATCH ? other : userOfDevice(session.device);
+        this.#append(session, Topic.USER, partitionOfHash(hashUser(owner), userPartitions), kind, bytes, at, length);
+        return;
+      }
+      default: {
+        const partition = partitionOfHash(hashUser(userOfDevice(session.device)), userPartitions);
+        this.#append(session, Topic.USER, partition, kind, bytes, at, length);
+      }
+    }
+  }
+
+  /** Copies the frame into its batch and writes over what the client may not claim. False: there is no room. */
+  #append(
+    session: Session,
+    topic: number,
+    partition: number,
+    kind: number,
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+  ): boolean {
+    const builder = this.#options.batching.builder(topic, partition, length);
+    if (builder === undefined) return false;
+    const at = builder.frame(bytes, from, length);
+    const { view } = builder;
+    writeU53(view, at + At.DEVICE, session.device);
+    if (kind !== Kind.READ) view.setUint32(at + At.SEQ, 0);
+    if (kind !== Kind.ACK) writeU53(view, at + At.INBOX, 0);
+    writeU53(view, at + At.TIME, 0);
+    return true;
+  }
+}
