@@ -23,13 +23,20 @@ export interface ChatStatus {
 export interface ChatScreen {
   /** Lines of earlier runs. */
   history(lines: readonly (ShownLine & { readonly own: number | undefined; readonly mark: number })[]): void;
-  /** An own line was entered. `id` names it in `mark`. */
+  /** A line was entered: a command, or what `own` follows for. */
+  entered(text: string): void;
+  /** An own line. `id` names it in `mark`. */
   own(id: number, line: ShownLine): void;
   /** An own line has come further; its sequence is known once it was sent. */
   mark(id: number, mark: number, seq: number, text: string): void;
   message(line: ShownLine): void;
   notice(text: string): void;
   status(status: ChatStatus): void;
+}
+
+/** Text of others must not steer this terminal. */
+function printable(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, ' ');
 }
 
 export class PlainScreen implements ChatScreen {
@@ -41,11 +48,15 @@ export class PlainScreen implements ChatScreen {
   }
 
   #write(text: string): void {
-    this.#output.write(`${text.replaceAll('\n', ' ')}\n`);
+    this.#output.write(`${printable(text)}\n`);
   }
 
   history(): void {
     // Was printed by the run that received it.
+  }
+
+  entered(): void {
+    // Nothing is echoed.
   }
 
   own(): void {
@@ -110,7 +121,8 @@ export class TerminalScreen implements ChatScreen {
     return this.#output.columns || 80;
   }
 
-  #line(mark: string, { name, text, timeMs }: ShownLine): void {
+  #line(mark: string, { name, text: received, timeMs }: ShownLine): void {
+    const text = printable(received);
     const time = new Date(timeMs).toTimeString().slice(0, 5);
     this.#print(`${mark} ${DIM}${time}${PLAIN} ${name}: ${text}`, 2 + 1 + 5 + 1 + name.length + 2 + text.length);
   }
@@ -128,16 +140,17 @@ export class TerminalScreen implements ChatScreen {
     }
   }
 
-  /** Readline has left the entered text in the row above: the line takes its place. */
-  own(id: number, line: ShownLine): void {
-    moveCursor(this.#output, 0, -Math.max(1, Math.ceil((this.#promptWidth + line.text.length) / this.#columns)));
+  /** Readline has left the prompt and the text in the rows above: they go, so that rows count right. */
+  entered(text: string): void {
+    const width = this.#readline.getPrompt().length + text.length;
+    moveCursor(this.#output, 0, -Math.max(1, Math.ceil(width / this.#columns)));
     cursorTo(this.#output, 0);
     this.#output.write('\u001b[J');
-    this.#ownLine(id, Mark.QUEUED, line);
+    this.#readline.prompt(true);
   }
 
-  get #promptWidth(): number {
-    return this.#readline.getPrompt().length;
+  own(id: number, line: ShownLine): void {
+    this.#ownLine(id, Mark.QUEUED, line);
   }
 
   mark(id: number, mark: number): void {
@@ -160,7 +173,7 @@ export class TerminalScreen implements ChatScreen {
   }
 
   notice(text: string): void {
-    for (const line of text.split('\n')) this.#print(`${DIM}${line}${PLAIN}`, line.length);
+    for (const line of text.split('\n')) this.#print(`${DIM}${printable(line)}${PLAIN}`, line.length);
   }
 
   status({ connection, presence, typing }: ChatStatus): void {

@@ -67,7 +67,7 @@ class Terminal {
 
   /** Waits for a line, from the start of the output or from `from` lines on. */
   async sees(wanted: string | RegExp, from = 0): Promise<void> {
-    const line = typeof wanted === 'string' ? new RegExp(`^${wanted.replaceAll(/[()/]/g, '\\$&')}$`) : wanted;
+    const line = typeof wanted === 'string' ? new RegExp(`^${wanted.replaceAll(/[()/[]/g, '\\$&')}$`) : wanted;
     if (this.lines.slice(from).some((one) => line.test(one))) return;
     await new Promise<void>((resolve) => this.#waiting.push({ line, from, resolve }));
   }
@@ -95,6 +95,8 @@ test('two chats: sent, delivered and read, both ways, and who is there', async (
   assert.deepEqual(ada.talk, ['sent 1', 'delivered 1', 'read 1', 'message 2 bo: hello ada']);
   ada.type('/who');
   await ada.sees(/^# bo \(2\): delivered \d, read 2 of 2$/);
+  ada.type('a \u001b[2Jtrick');
+  await bo.sees('message 3 ada: a  [2Jtrick');
   ada.type('/nonsense');
   await ada.sees('# /nonsense is not a command.');
   bo.type('/block');

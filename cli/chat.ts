@@ -245,6 +245,7 @@ class Chat {
       return;
     }
     if (state === 'live') this.#connection = undefined;
+    else if (state === 'connecting') this.#connection = 'connecting';
     else if (state === 'offline') this.#countDown(reconnectInMs ?? 0);
     // The server answered, and refused: `401: the token …`.
     if (state === 'offline' && reason !== undefined && /^\d{3}: /.test(reason)) this.#screen.notice(reason);
@@ -332,6 +333,7 @@ class Chat {
 
   #readInput(): void {
     this.#readline.on('line', (text) => {
+      this.#screen.entered(text);
       if (this.#early === undefined) this.#entered(text.trim());
       else this.#early.push(text.trim());
     });
@@ -351,8 +353,8 @@ class Chat {
   }
 
   #entered(text: string): void {
-    if (text === '') this.#showStatus();
-    else if (text.startsWith('/')) this.#command(text);
+    if (text === '') return;
+    if (text.startsWith('/')) this.#command(text);
     else if (Buffer.byteLength(text) > PAYLOAD_BYTES_MAX) this.#screen.notice(`over ${PAYLOAD_BYTES_MAX} bytes`);
     else this.#send(text);
   }

@@ -4,12 +4,13 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { FrameView } from '../../client/core.js';
-import { encodeUsers, readUsers } from '../../client/members.js';
+
 import { exportSummary } from '../../core/checks/summary.js';
 import type { Violation } from '../../core/checks/violation.js';
 import { DunlinError, errorOfCode } from '../../core/errors.js';
 import { At, type Frame, Kind, type KindName, readFrame, scanFrame, viewOf } from '../../core/frame.js';
-import { CLIENT_OUTBOX_MAX } from '../../core/limits.js';
+import { CLIENT_OUTBOX_MAX, GROUP_MEMBERS_MAX } from '../../core/limits.js';
+import { encodeMembers, readMembers } from '../../core/members.js';
 import { Prng } from '../../core/prng.js';
 import { type Arrival, ArrivalKind, DrawnArrivals, emptyArrival, type Schedule } from './arrivals.js';
 import { monotonicMs } from './clock.js';
@@ -269,7 +270,7 @@ export class Generator implements DeviceHost {
       if (device === undefined) continue;
       const others = Array.from(members.subarray(1), (user) => population.userId(user));
       this.#unfounded++;
-      this.#send(device, group, Kind.GROUP_CREATE, encodeUsers(others), this.#nowMs, 0);
+      this.#send(device, group, Kind.GROUP_CREATE, encodeMembers(others), this.#nowMs, 0);
     }
   }
 
@@ -435,7 +436,7 @@ export class Generator implements DeviceHost {
       return;
     }
     if (arrival.kind === ArrivalKind.ADD) {
-      const users = encodeUsers([population.userId(arrival.subject)]);
+      const users = encodeMembers([population.userId(arrival.subject)]);
       this.#send(device, conversation, Kind.GROUP_ADD, users, intendedMs, arrival.subject);
     } else if (arrival.kind === ArrivalKind.LEAVE) {
       this.#send(device, conversation, Kind.GROUP_LEAVE, new Uint8Array(0), intendedMs, 0);
@@ -648,7 +649,7 @@ export class Generator implements DeviceHost {
     if (kind === Kind.GROUP_LEAVE) {
       return { conversation, seq, joined: false, users: [this.#population.deviceUser[sender]!] };
     }
-    const ids = readUsers(payload) ?? [];
+    const ids = readMembers(payload, 0, payload.length, GROUP_MEMBERS_MAX) ?? [];
     const users = ids.map((id) => this.#population.userOfId(id)).filter((user) => user >= 0);
     return { conversation, seq, joined: kind !== Kind.GROUP_REMOVE, users };
   }
