@@ -726,11 +726,10 @@ export class ClientCore {
   /**
    * Counters up to `lastTaken` are used. Entries that wait under such a counter, but were never sent, get others. While it is
    * not known where the counters stand, so do those that were sent: had the counter been theirs, their outcome, which the
-   * server gives in order, would have come before.
+   * server gives in order, would have come before. An outcome of an earlier life tells only that much; INFO tells all.
    */
   #learn(conversation: Conversation, lastTaken: number): void {
     const { countersKnown } = conversation;
-    conversation.countersKnown = true;
     const start = conversation
       .unsettled()
       .find(({ counter, transmissions }) => counter <= lastTaken && (transmissions === 0 || !countersKnown));
@@ -777,7 +776,6 @@ export class ClientCore {
     conversation.resyncing = false;
     conversation.doubted = 0;
     if (doubted !== undefined && !doubted.settled && lastTaken >= doubted.counter) {
-      conversation.countersKnown = true;
       this.#renumber(conversation, doubted, lastTaken);
     } else {
       this.#learn(conversation, lastTaken);
@@ -972,6 +970,7 @@ export class ClientCore {
     conversation.infoWanted = false;
     if (conversation.resyncing) this.#finishResync(conversation, counter);
     else this.#learn(conversation, counter);
+    conversation.countersKnown = true;
     this.#events.info?.(conversation.a, conversation.b, seq, counter, payload);
   }
 

@@ -142,7 +142,8 @@ export function isClientKind(kind: number): boolean {
   return (
     isSequenced(kind) ||
     (kind >= Kind.READ && kind <= Kind.INFO) ||
-    (kind >= Kind.HELLO && kind <= Kind.PING) ||
+    (kind >= Kind.HELLO && kind <= Kind.BLOCK) ||
+    kind === Kind.PING ||
     (kind >= Kind.DEVICES && kind <= Kind.BYE)
   );
 }

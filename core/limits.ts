@@ -68,7 +68,7 @@ export const STORE_CHUNK_BYTES = 48 * KIB;
 /** A lane commits at the latest when its uncommitted state reaches this. */
 export const COMMIT_BYTES = 4 * MIB;
 /** A lane with uncommitted work commits at least this often. */
-export const COMMIT_INTERVAL_MS = 1_000;
+export const COMMIT_INTERVAL_MS = 5_000;
 /** Highest length of log that recovery may have to read again in one partition before a commit is forced. */
 export const RECOVERY_BYTES_MAX = 64 * MIB;
 
@@ -150,6 +150,8 @@ export const ADMISSIONS_BURST = 4_000;
 export const BAD_FRAMES_PER_CONNECTION_MAX = 100;
 /** Graceful drain (the design: 30 s). */
 export const DRAIN_MS = 30_000;
+/** Receipts wait this long for something to go out with: a write to a socket is the dearest part of a delivery. */
+export const RECEIPT_HOLD_MS = 100;
 /** A gateway waits this long for more frames before it closes a batch. */
 export const BATCH_LINGER_MS = 1;
 /** New sends are refused while a partition's lane is this far behind its log. */
@@ -160,7 +162,7 @@ export const BACKLOG_BYTES_MAX = 256 * MIB;
 export const BACKOFF_BASE_MS = 1_000;
 export const BACKOFF_MAX_MS = 30_000;
 /** An ack is sent at the latest after this time or this many entries. */
-export const ACK_DELAY_MS = 50;
+export const ACK_DELAY_MS = 100;
 export const ACK_ENTRIES = 64;
 /** Sends without an outcome that a client has on the wire in one conversation. */
 export const CLIENT_WINDOW = 256;

@@ -68,6 +68,11 @@ function readList<T>(
   return reader.failed || reader.offset !== end ? undefined : items;
 }
 
+function positive(reader: MsgpackReader, max: number): number {
+  const value = reader.integer(max);
+  return value === 0 ? reader.fail() : value;
+}
+
 /** A member list. The ids are the caller's responsibility: what is no user id is refused by who reads it. */
 export function encodeMembers(users: readonly number[]): Uint8Array {
   const { bytes, view } = list(users.length, MEMBER_BYTES);
@@ -85,10 +90,7 @@ export function encodeMembers(users: readonly number[]): Uint8Array {
  * empty, longer than `max`, or holds an id twice or one that is no user id.
  */
 export function readMembers(bytes: Uint8Array, start: number, end: number, max: number): number[] | undefined {
-  const users = readList(bytes, start, end, max, (reader) => {
-    const user = reader.integer(USER_ID_MAX);
-    return user === 0 ? reader.fail() : user;
-  });
+  const users = readList(bytes, start, end, max, (reader) => positive(reader, USER_ID_MAX));
   if (users === undefined || users.length === 0) return undefined;
   return users.length === 1 || new Set(users).size === users.length ? users : undefined;
 }
@@ -117,7 +119,7 @@ export function encodeMemberRows(rows: readonly MemberRow[]): Uint8Array {
 export function readMemberRows(bytes: Uint8Array, start = 0, end = bytes.length): MemberRow[] | undefined {
   return readList(bytes, start, end, GROUP_MEMBERS_MAX, (reader) => {
     if (reader.arrayLength() !== 5) reader.fail();
-    const user = reader.integer(USER_ID_MAX);
+    const user = positive(reader, USER_ID_MAX);
     const role = reader.integer(Role.ADMIN);
     const joinedSeq = reader.integer(SEQUENCE_MAX);
     const delivered = reader.integer(SEQUENCE_MAX);
@@ -146,7 +148,7 @@ export function encodeDeviceRows(rows: readonly DeviceRow[]): Uint8Array {
 export function readDeviceRows(bytes: Uint8Array, start = 0, end = bytes.length): DeviceRow[] | undefined {
   return readList(bytes, start, end, DEVICES_PER_USER_MAX, (reader) => {
     if (reader.arrayLength() !== 3) reader.fail();
-    const number = reader.integer(DEVICE_NUMBER_MAX);
+    const number = positive(reader, DEVICE_NUMBER_MAX);
     const online = reader.integer(1) === 1;
     const lastSeenMs = reader.integer(Number.MAX_SAFE_INTEGER);
     return { number, online, lastSeenMs };

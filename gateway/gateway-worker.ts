@@ -146,6 +146,26 @@ class GatewayThread {
     }, BATCH_LINGER_MS);
   }
 
+  #bell: Promise<void> | undefined;
+
+  /** Until the doorbell rings or the gateway wants to be called. */
+  async #sleep(seen: number): Promise<void> {
+    this.#bell ??= this.#doorbell.waitAsync(seen).then(() => {
+      this.#bell = undefined;
+    });
+    const ms = this.#gateway.wakeAtMs - clock.monotonicMs();
+    if (ms === Infinity) {
+      await this.#bell;
+      return;
+    }
+    let timer: NodeJS.Timeout | undefined;
+    const due = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.max(1, ms));
+    });
+    await Promise.race([this.#bell, due]);
+    clearTimeout(timer);
+  }
+
   async run(): Promise<void> {
     const port = await this.#sockets.listen();
     this.#gateway.announce();
@@ -160,7 +180,7 @@ class GatewayThread {
       this.#scheduleFlush();
       // Sockets get their turn between two passes.
       if (more) await new Promise((resolve) => setImmediate(resolve));
-      else await this.#doorbell.waitAsync(seen);
+      else await this.#sleep(seen);
     }
     if (Atomics.load(this.#order, 0) === GatewayOrder.DRAIN) await this.#drain();
     clearInterval(sweep);

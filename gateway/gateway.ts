@@ -102,12 +102,19 @@ export class Gateway {
   /** Takes outcomes and deliveries that are there. True: there is more. */
   poll(): boolean {
     this.#batching.settle();
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#outbound.release(nowMs);
     for (let taken = 0; taken < BATCHES_PER_PASS; taken++) {
       const batch = this.#options.egress.poll();
       if (batch === undefined) return false;
-      this.#outbound.deliver(batch);
+      this.#outbound.deliver(batch, nowMs);
     }
     return true;
+  }
+
+  /** Monotonic time at which `poll` is to be called even if nothing comes. */
+  get wakeAtMs(): number {
+    return this.#outbound.heldDueAtMs;
   }
 
   /** True if frames wait for `flush`. */

@@ -26,6 +26,9 @@ export class Session {
   /** Chain of frames to be sent in this pass (outbound.ts). */
   chainHead = -1;
   chainTail = -1;
+  /** Receipts that wait for something to go out with, and since when. */
+  held: Uint8Array | undefined = undefined;
+  heldSinceMs = Number.NEGATIVE_INFINITY;
   closeWith: CloseCode | undefined = undefined;
   socket: Socket | undefined = undefined;
   readonly frames: Bucket;

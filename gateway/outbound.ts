@@ -3,6 +3,9 @@
  * target, into what goes out to that socket as one write, with the inbox position patched in. Chains in typed arrays keep what
  * belongs to which session; nothing is allocated for a delivery.
  *
+ * Receipts can wait: a write to a socket costs more than everything else that is done for a delivery. They are held until
+ * something goes out to that socket anyway, or RECEIPT_HOLD_MS have passed.
+ *
  * A socket that is over its limit turns its session to catch-up: the token rises, what comes with the old one is dropped, and
  * when the socket has drained the inbox is asked for from the last position that was sent. So nothing is dropped for good, and
  * nothing grows without bound.
@@ -15,6 +18,7 @@ import {
   FRAME_HEADER_BYTES,
   FRAMES_PER_MESSAGE_MAX,
   MESSAGE_BYTES_MAX,
+  RECEIPT_HOLD_MS,
   SOCKET_BUFFER_BYTES_LOW,
   SOCKET_BUFFER_BYTES_MAX,
 } from '../core/limits.js';
@@ -35,11 +39,15 @@ export interface OutboundOptions {
 /** Words of one link of a chain. */
 const Link = { FRAME: 0, POSITION_LOW: 1, POSITION_HIGH: 2, FLAGS: 3, NEXT: 4 } as const;
 const LINK_WORDS = 5;
+/** More than this is not held. */
+const HELD_BYTES_MAX = 2_048;
 
 export class Outbound {
   readonly #options: OutboundOptions;
   #links = new Int32Array(LINK_WORDS * 4_096);
   #linkCount = 0;
+  /** Sessions with held receipts, oldest first, and since when. */
+  readonly #held: { readonly session: Session; readonly sinceMs: number }[] = [];
   readonly #touched: Session[] = [];
   readonly #message = new Uint8Array(MESSAGE_BYTES_MAX);
   readonly #messageView = viewOf(this.#message);
@@ -52,8 +60,32 @@ export class Outbound {
     this.#options = options;
   }
 
+  /** When held receipts must go out; Infinity: there are none. */
+  get heldDueAtMs(): number {
+    const oldest = this.#held[0];
+    return oldest === undefined ? Infinity : oldest.sinceMs + RECEIPT_HOLD_MS;
+  }
+
+  /** Sends receipts that were held long enough. */
+  release(nowMs: number): void {
+    let done = 0;
+    for (const { session, sinceMs } of this.#held) {
+      if (sinceMs + RECEIPT_HOLD_MS > nowMs) break;
+      done++;
+      const bytes = session.held;
+      // Gone out meanwhile, or held again since: that has an entry of its own.
+      if (bytes === undefined || session.heldSinceMs !== sinceMs) continue;
+      session.held = undefined;
+      this.#writes++;
+      this.#bytesOut += bytes.length;
+      if (session.socket?.send(bytes) ?? true) this.#afterSend(session);
+      else this.#options.close(session, CloseCodes.BACKBONE_LOST);
+    }
+    if (done > 0) this.#held.splice(0, done);
+  }
+
   /** Delivers one batch. */
-  deliver(batch: Batch): void {
+  deliver(batch: Batch, nowMs: number): void {
     const { bytes, view } = batch;
     let at: number = BatchAt.ENTRIES;
     for (let entry = 0; entry < batch.header.count; entry++) {
@@ -63,7 +95,7 @@ export class Outbound {
       at += 4;
       for (let target = 0; target < count; target++, at += TARGET_BYTES) this.#target(bytes, view, frameAt, at);
     }
-    for (const session of this.#touched) this.#flush(session, bytes, view);
+    for (const session of this.#touched) this.#flush(session, bytes, view, nowMs);
     this.#touched.length = 0;
     this.#linkCount = 0;
     this.#count();
@@ -150,9 +182,10 @@ export class Outbound {
     session.chainTail = link;
   }
 
-  #flush(session: Session, bytes: Uint8Array, view: DataView): void {
-    let at = 0;
+  #flush(session: Session, bytes: Uint8Array, view: DataView, nowMs: number): void {
+    let at = this.#takeHeld(session);
     let frames = 0;
+    let canWait = session.closeWith === undefined;
     let alive = true;
     for (let link = session.chainHead; link >= 0 && alive; link = this.#links[link * LINK_WORDS + Link.NEXT]!) {
       const word = link * LINK_WORDS;
@@ -163,16 +196,42 @@ export class Outbound {
         frames = 0;
       }
       this.#copy(bytes, word, at, length);
+      canWait &&= bytes[this.#links[word + Link.FRAME]! + At.KIND] === Kind.RECEIPT;
       at += length;
       frames++;
       this.#framesOut++;
     }
     session.chainHead = -1;
     session.chainTail = -1;
-    if (at > 0 && alive) alive = this.#send(session, at);
+    if (at > 0 && alive) {
+      if (canWait && at <= HELD_BYTES_MAX) return this.#hold(session, at, nowMs);
+      alive = this.#send(session, at);
+    }
     if (session.closeWith !== undefined) this.#options.close(session, session.closeWith);
-    else if (!alive) this.#options.close(session, CloseCodes.BACKBONE_LOST);
-    else this.#afterSend(session);
+    else if (alive) this.#afterSend(session);
+    else this.#options.close(session, CloseCodes.BACKBONE_LOST);
+  }
+
+  /** Puts what was held at the start of the message; returns where to go on. */
+  #takeHeld(session: Session): number {
+    const { held } = session;
+    if (held === undefined) return 0;
+    this.#message.set(held);
+    session.held = undefined;
+    return held.length;
+  }
+
+  #hold(session: Session, length: number, nowMs: number): void {
+    session.held = this.#message.slice(0, length);
+    // The first to be held says when they go out.
+    if (session.heldSinceMs + RECEIPT_HOLD_MS > nowMs && this.#isListed(session)) return;
+    session.heldSinceMs = nowMs;
+    this.#held.push({ session, sinceMs: nowMs });
+  }
+
+  #isListed(session: Session): boolean {
+    const oldest = this.#held[0];
+    return oldest !== undefined && session.heldSinceMs >= oldest.sinceMs;
   }
 
   #lengthOf(view: DataView, word: number): number {

@@ -163,8 +163,8 @@ class ReceiptJudging {
     if (!isHosted) return { delivered: 0, deliveredMax: head, read: 0, readMax: head };
     // Nothing is told about what a blocked or expired message left behind.
     if (isGapped) bounds.delivered = bounds.read = 0;
-    bounds.readMax = this.#readThroughOwn(conversation, user, bounds.readMax);
-    bounds.deliveredMax = Math.max(bounds.deliveredMax, bounds.readMax);
+    bounds.readMax = this.#throughOwn(conversation, user, bounds.readMax);
+    bounds.deliveredMax = Math.max(this.#throughOwn(conversation, user, bounds.deliveredMax), bounds.readMax);
     return bounds;
   }
 
@@ -174,13 +174,13 @@ class ReceiptJudging {
     return stay < 0 ? 0 : this.#ledger.memory.u32[stay + StayAt.FROM]! - 1;
   }
 
-  /** Own messages right behind what was read are read by sending them. */
-  #readThroughOwn(conversation: number, user: number, read: number): number {
+  /** Own messages right behind a watermark move it: who sends has it, and has read it. */
+  #throughOwn(conversation: number, user: number, mark: number): number {
     const own = new Set<number>();
     this.#eachOwn(conversation, user, (seq) => {
-      if (seq > read) own.add(seq);
+      if (seq > mark) own.add(seq);
     });
-    let through = read;
+    let through = mark;
     const head = this.#heads[conversation]!;
     // What nobody saw, since it expired, may be the user's own.
     while (through < head && (own.has(through + 1) || this.#ledger.fingerprintAt(conversation, through + 1) === 0))
