@@ -150,8 +150,8 @@ export const ADMISSIONS_BURST = 4_000;
 export const BAD_FRAMES_PER_CONNECTION_MAX = 100;
 /** Graceful drain (the design: 30 s). */
 export const DRAIN_MS = 30_000;
-/** Receipts wait this long for something to go out with: a write to a socket is the dearest part of a delivery. */
-export const RECEIPT_HOLD_MS = 100;
+/** Receipts and SENT wait this long for something to go out with: a write to a socket is the dearest part of a delivery. */
+export const ANSWER_HOLD_MS = 50;
 /** A gateway waits this long for more frames before it closes a batch. */
 export const BATCH_LINGER_MS = 1;
 /** New sends are refused while a partition's lane is this far behind its log. */

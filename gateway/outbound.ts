@@ -3,8 +3,8 @@
  * target, into what goes out to that socket as one write, with the inbox position patched in. Chains in typed arrays keep what
  * belongs to which session; nothing is allocated for a delivery.
  *
- * Receipts can wait: a write to a socket costs more than everything else that is done for a delivery. They are held until
- * something goes out to that socket anyway, or RECEIPT_HOLD_MS have passed.
+ * Receipts and SENT can wait: a write to a socket costs more than all else that is done for a delivery. They are held until
+ * something goes out to that socket anyway, or ANSWER_HOLD_MS have passed.
  *
  * A socket that is over its limit turns its session to catch-up: the token rises, what comes with the old one is dropped, and
  * when the socket has drained the inbox is asked for from the last position that was sent. So nothing is dropped for good, and
@@ -18,7 +18,7 @@ import {
   FRAME_HEADER_BYTES,
   FRAMES_PER_MESSAGE_MAX,
   MESSAGE_BYTES_MAX,
-  RECEIPT_HOLD_MS,
+  ANSWER_HOLD_MS,
   SOCKET_BUFFER_BYTES_LOW,
   SOCKET_BUFFER_BYTES_MAX,
 } from '../core/limits.js';
@@ -63,14 +63,14 @@ export class Outbound {
   /** When held receipts must go out; Infinity: there are none. */
   get heldDueAtMs(): number {
     const oldest = this.#held[0];
-    return oldest === undefined ? Infinity : oldest.sinceMs + RECEIPT_HOLD_MS;
+    return oldest === undefined ? Infinity : oldest.sinceMs + ANSWER_HOLD_MS;
   }
 
   /** Sends receipts that were held long enough. */
   release(nowMs: number): void {
     let done = 0;
     for (const { session, sinceMs } of this.#held) {
-      if (sinceMs + RECEIPT_HOLD_MS > nowMs) break;
+      if (sinceMs + ANSWER_HOLD_MS > nowMs) break;
       done++;
       const bytes = session.held;
       // Gone out meanwhile, or held again since: that has an entry of its own.
@@ -196,7 +196,7 @@ export class Outbound {
         frames = 0;
       }
       this.#copy(bytes, word, at, length);
-      canWait &&= bytes[this.#links[word + Link.FRAME]! + At.KIND] === Kind.RECEIPT;
+      canWait &&= this.#mayWait(bytes, word);
       at += length;
       frames++;
       this.#framesOut++;
@@ -212,6 +212,12 @@ export class Outbound {
     else this.#options.close(session, CloseCodes.BACKBONE_LOST);
   }
 
+  /** Receipts, and the answer to an own send. */
+  #mayWait(bytes: Uint8Array, word: number): boolean {
+    if ((this.#links[word + Link.FLAGS]! & TargetFlag.SENT) !== 0) return true;
+    return bytes[this.#links[word + Link.FRAME]! + At.KIND] === Kind.RECEIPT;
+  }
+
   /** Puts what was held at the start of the message; returns where to go on. */
   #takeHeld(session: Session): number {
     const { held } = session;
@@ -224,7 +230,7 @@ export class Outbound {
   #hold(session: Session, length: number, nowMs: number): void {
     session.held = this.#message.slice(0, length);
     // The first to be held says when they go out.
-    if (session.heldSinceMs + RECEIPT_HOLD_MS > nowMs && this.#isListed(session)) return;
+    if (session.heldSinceMs + ANSWER_HOLD_MS > nowMs && this.#isListed(session)) return;
     session.heldSinceMs = nowMs;
     this.#held.push({ session, sinceMs: nowMs });
   }
