@@ -149,8 +149,13 @@ function isAlive(pid: number): boolean {
   if (!(pid > 0)) return false;
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+  try {
+    // Killed, but its parent has not asked yet: such a process has no command line any more.
+    return readFileSync(`/proc/${pid}/cmdline`).length > 0;
+  } catch {
+    return true;
   }
 }

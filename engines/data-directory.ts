@@ -44,11 +44,15 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Start time of a process in clock ticks since boot (field 22 of its stat), so that a reused id is not taken for its owner. */
+/**
+ * Start time of a process in clock ticks since boot (field 22 of its stat), so that a reused id is not taken for its owner. Empty
+ * for a process that is gone, or that is dead and only waits to be reaped (state Z): in containers that can be for ever.
+ */
 function startOf(pid: number): string {
   try {
     const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? '' : (fields[19] ?? '');
   } catch {
     return '';
   }

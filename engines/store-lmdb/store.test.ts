@@ -9,10 +9,13 @@ import { after, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { open } from 'lmdb';
 import { DunlinError } from '../../core/errors.js';
+import { STORE_TRANSACTION_AGE_MS_MAX } from '../../core/limits.js';
+import type { StoreTransaction } from '../../core/ports.js';
 import { Prng } from '../../core/prng.js';
 import { createDoorbell, Doorbell } from '../doorbell.js';
-import { key, type OpenedStore, StoreClient, storeContract } from '../store.contract.js';
+import { key, type OpenedStore, StoreClient, storeContract, transaction } from '../store.contract.js';
 import { dataFileOf } from './data-file.js';
+import { monotonicMs, packTransaction } from './messages.js';
 import { decodeNumber, LANES, numberKey, PARTS, partKey, partValue } from './store.fixture.js';
 import { createStore } from './store.js';
 import { openStorePort } from './store-port.js';
@@ -129,6 +132,89 @@ test('killed in the middle of commits, each transaction is there whole or not at
     }
     await opened.close();
   }
+});
+
+test('a failure of the store’s thread is told to the thread that started it, once', async () => {
+  const failures: Error[] = [];
+  let told: () => void = () => undefined;
+  const failed = new Promise<void>((resolve) => {
+    told = resolve;
+  });
+  const embedded = await createStore({
+    directory: freshDirectory(),
+    fatal: (error) => {
+      failures.push(error);
+      told();
+    },
+  });
+  const { port } = embedded.port(createDoorbell());
+  port.postMessage({ kind: 'commit', tag: 1, submittedAtMs: monotonicMs(), expects: 0, clears: 0, packed: key() }, []);
+  await failed;
+  await embedded.close();
+  assert.equal(failures.length, 1);
+  assert.match(failures[0]!.message, /^the store failed: ./);
+});
+
+test('a transaction that waited too long is not done, and one that just did not is', async () => {
+  const shared = createDoorbell();
+  const doorbell = new Doorbell(shared);
+  const embedded = await createStore({ directory: freshDirectory(), fatal: assert.fail });
+  const handle = embedded.port(shared);
+  const put = (n: number): StoreTransaction => transaction({ puts: [{ key: key(n), value: key(n) }] });
+  const submit = (tag: number, agedMs: number): void => {
+    const submittedAtMs = monotonicMs() - agedMs;
+    handle.port.postMessage(
+      { kind: 'commit', tag, submittedAtMs, expects: 0, clears: 0, packed: packTransaction(put(tag)) },
+      [],
+    );
+  };
+  submit(1, STORE_TRANSACTION_AGE_MS_MAX + 1);
+  submit(2, STORE_TRANSACTION_AGE_MS_MAX / 2);
+  const store = openStorePort(handle);
+  const outcomes = new Map<number, string>();
+  while (outcomes.size < 2) {
+    const seen = doorbell.read();
+    const completion = store.completion();
+    if (completion === undefined) await doorbell.waitAsync(seen);
+    else outcomes.set(completion.tag, completion.commit!.outcome);
+  }
+  assert.deepEqual([outcomes.get(1), outcomes.get(2)], ['too_old', 'committed']);
+  await embedded.close();
+});
+
+const canTrace = spawnSync('strace', ['-e', 'trace=none', 'true']).status === 0;
+
+test('every commit is synced before it is acknowledged', { skip: !canTrace && 'needs strace' }, async () => {
+  const directory = freshDirectory();
+  const trace = join(root, 'trace');
+  const args = [
+    '-f',
+    '-o',
+    trace,
+    '-e',
+    'trace=fdatasync,write',
+    process.execPath,
+    FIXTURE.pathname,
+    'commit',
+    directory,
+  ];
+  // In a group of its own, so that the traced process ends with its tracer.
+  const child = spawn('strace', args, { stdio: ['ignore', 'pipe', 'ignore'], detached: true });
+  let acks = 0;
+  createInterface({ input: child.stdout }).on('line', () => {
+    if (++acks === 40) process.kill(-child.pid!, 'SIGKILL');
+  });
+  await once(child, 'close');
+  const said: number[] = [];
+  let synced = 0;
+  for (const line of fs.readFileSync(trace, 'utf8').split('\n')) {
+    if (/fdatasync(\(| resumed).*= 0$/.test(line)) synced++;
+    else if (/write\(1, "ack /.test(line)) said.push(synced);
+  }
+  assert.ok(said.length >= 40);
+  // One sync may stand for one commit of each lane, and for no more.
+  for (const [n, syncs] of said.entries())
+    assert.ok(syncs >= Math.ceil((n + 1) / LANES), `${n + 1} acks after ${syncs} syncs`);
 });
 
 test('a full disk refuses what does not fit, keeps all that was there, and takes more when there is room', () => {

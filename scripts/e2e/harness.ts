@@ -1,7 +1,9 @@
 /** What the end-to-end suites share: a real server process, real client processes, and their output line by line. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -76,6 +78,24 @@ export function temporaryDirectory(name: string): string {
   return directory;
 }
 
+/**
+ * A free port below those that the system hands to outgoing connections: a server that comes back on its port must not find it
+ * taken by a client that tries to reach it.
+ */
+async function fixedPort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(20_000, 30_000);
+    const probe = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    probe.close();
+    return port;
+  }
+}
+
 export interface Server {
   readonly program: Program;
   readonly url: string;
@@ -94,7 +114,9 @@ export async function startServer(
   options: { data?: string; port?: number; adminPort?: number; args?: readonly string[] } = {},
 ): Promise<Server> {
   const data = options.data ?? temporaryDirectory('data');
-  const ports = ['--port', String(options.port ?? 0), '--admin-port', String(options.adminPort ?? 0)];
+  const port = options.port ?? (await fixedPort());
+  const adminPort = options.adminPort ?? (await fixedPort());
+  const ports = ['--port', String(port), '--admin-port', String(adminPort)];
   const program = runDunlin(['up', '--json', '--data', data, ...ports, ...(options.args ?? [])]);
   const ready = JSON.parse(await program.line(/^\{"url"/)) as { url: string; admin: string };
   process.on('exit', () => program.kill('SIGKILL'));

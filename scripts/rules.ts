@@ -1,0 +1,211 @@
+/**
+ * The architecture as rules over the sources. Each rule looks at one file, or at all, and returns a sentence for each breach;
+ * rules.test.ts runs them over the repository, and shows on small samples that they bite.
+ */
+import { importsOf, reachable, type Source, stripComments } from './sources.js';
+
+export const LINES_MAX = 1_000;
+
+/** Where a process begins: started by hand, by a script, by npm or by an importing application. */
+export const ENTRY_POINTS: readonly RegExp[] = [
+  /^cli\/main\.ts$/,
+  /^client\/(node|browser|core)\.ts$/,
+  /^benchmarks\/[^/]+\.ts$/,
+  /^scripts\/[^/]+\.ts$/,
+  /^(sim|chaos)\/main\.ts$/,
+];
+
+/** What only tests use, by name or by path, with the reason. It may import what tests may, and need not be reachable. */
+const TEST_SUPPORT: readonly (readonly [RegExp, string])[] = [
+  [/\.test\.ts$/, 'tests'],
+  [/^scripts\/e2e\/|\.e2e\.ts$/, 'end-to-end tests'],
+  [/\.fixture\.ts$/, 'inputs and child processes of tests'],
+  [/\.contract\.ts$/, 'suites that tests of engines run'],
+  [/^pipelines\/user\/(testing|world)\.ts$/, 'the world of the user stage’s model test'],
+  [/^client\/reference-(server|socket)\.ts$/, 'a backbone in small, for tests of the client'],
+  [/^benchmarks\/load\/fake-server\.ts$/, 'a server that answers wrongly, for tests of the load generator'],
+  [/^core\/checks\/(mutations|random-history)\.ts$/, 'planted bugs and histories, for tests of the checkers'],
+];
+
+/** Product files that no entry point reaches, with the reason. */
+const UNREACHABLE: ReadonlyMap<string, string> = new Map([
+  ['core/crc32c.ts', 'what the processor’s CRC32C is compared with'],
+  ['engines/store-memory.ts', 'the store’s twin, for tests and the simulator'],
+]);
+
+/** Tests that stand beside no file of their name, with the reason. */
+const TESTS_WITHOUT_FILE: ReadonlyMap<string, string> = new Map([
+  ['core/fuzz.test.ts', 'fuzzes every parser of core'],
+  ['benchmarks/load/load.test.ts', 'runs the load generator whole'],
+  ['benchmarks/load/parts.test.ts', 'small parts of the load generator'],
+  ['client/package.test.ts', 'packs client/ and installs it'],
+  ['core/checks/mutants.test.ts', 'runs the checkers over planted bugs'],
+  ['pipelines/user/fuzz.test.ts', 'fuzzes the whole stage'],
+  ['pipelines/user/model.test.ts', 'runs the whole stage against a model'],
+]);
+
+export function isTestSupport(path: string): boolean {
+  return TEST_SUPPORT.some(([pattern]) => pattern.test(path));
+}
+
+function folder(path: string, name: string): boolean {
+  return path.startsWith(`${name}/`);
+}
+
+/** The protocol core of the client: no runtime. Its shells are for one runtime each. */
+const CLIENT_SHELLS = /^client\/(node|browser|shell|emitter)\.ts$/;
+const PURE_GATEWAY = /^gateway\/(session|hub|replies|outbound|batching|inbound)\.ts$/;
+const WIRING =
+  /^(cli|benchmarks|sim|chaos|scripts)\/|^pipelines\/(backbone|wire[^/]*|[^/]+-worker)\.ts$|^gateway\/[^/]+-worker\.ts$/;
+
+interface LayerRule {
+  readonly from: (path: string) => boolean;
+  readonly may: (target: string) => boolean;
+  readonly rule: string;
+}
+
+const LAYERS: readonly LayerRule[] = [
+  {
+    from: (path) => folder(path, 'core'),
+    may: (target) => folder(target, 'core'),
+    rule: 'core imports only core',
+  },
+  ...['pipelines/conversation', 'pipelines/user'].map((stage) => ({
+    from: (path: string) => folder(path, stage),
+    may: (target: string) => folder(target, 'core') || folder(target, stage),
+    rule: `${stage} imports only core and itself`,
+  })),
+  {
+    from: (path) => /^pipelines\/(lane|partition|checkpoint|outbox)\.ts$/.test(path),
+    may: (target) => folder(target, 'core') || /^pipelines\/(lane|partition|checkpoint|outbox)\.ts$/.test(target),
+    rule: 'the lane imports only core and its own parts',
+  },
+  {
+    from: (path) => PURE_GATEWAY.test(path),
+    may: (target) => folder(target, 'core') || PURE_GATEWAY.test(target) || target === 'gateway/gateway-metrics.ts',
+    rule: 'the middle of the gateway imports only core and itself',
+  },
+  {
+    from: (path) => folder(path, 'gateway'),
+    may: (target) => !folder(target, 'pipelines') && !folder(target, 'cli') && !folder(target, 'benchmarks'),
+    rule: 'the gateway knows nothing of pipelines and commands',
+  },
+  {
+    from: (path) => folder(path, 'client') && !CLIENT_SHELLS.test(path),
+    may: (target) => folder(target, 'core') || folder(target, 'client'),
+    rule: 'the client’s protocol core imports only core and client',
+  },
+  {
+    from: (path) => folder(path, 'client'),
+    may: (target) => !target.includes('/') || /^(core|client|node:[a-z]+)\//.test(target) || target.startsWith('@'),
+    rule: 'the client is a package of its own: of this repository it imports only core',
+  },
+  {
+    from: (path) => /^client\/(browser|shell|emitter)\.ts$/.test(path),
+    may: (target) => folder(target, 'core') || folder(target, 'client'),
+    rule: 'what runs in a browser imports no package and nothing of Node',
+  },
+  {
+    from: (path) => folder(path, 'engines'),
+    may: (target) => !/^(pipelines|gateway|client|cli|benchmarks|sim|chaos|scripts)\//.test(target),
+    rule: 'engines import core, engines and packages',
+  },
+  {
+    from: (path) => !folder(path, 'engines') && !WIRING.test(path),
+    may: (target) => !folder(target, 'engines'),
+    rule: 'engines are imported only where a process is wired',
+  },
+];
+
+/** Import direction: what one file must not import. */
+export function checkImports(source: Source): string[] {
+  if (isTestSupport(source.path)) return [];
+  const layers = LAYERS.filter((layer) => layer.from(source.path));
+  return importsOf(source).flatMap((target) =>
+    layers.filter((layer) => !layer.may(target)).map((layer) => `${source.path} imports ${target}: ${layer.rule}`),
+  );
+}
+
+/** One file speaks to the web server, so that it can be exchanged. */
+export function checkSingleImporter(sources: readonly Source[], name: string): string[] {
+  const importers = sources.filter((source) => !isTestSupport(source.path) && importsOf(source).includes(name));
+  if (importers.length === 1) return [];
+  return [
+    `${name} is imported by ${importers.length} files, one is right: ${importers.map(({ path }) => path).join(', ')}`,
+  ];
+}
+
+const PURE =
+  /^(core|pipelines\/conversation|pipelines\/user)\/|^pipelines\/(lane|partition|checkpoint|outbox)\.ts$|^gateway\/session\.ts$/;
+const PURE_CLIENT = /^client\/(core[^/]*|conversation|events|link|output|pace|snapshot|view)\.ts$/;
+
+/** Calls that bring time, chance, the process or another order of events into code whose result must depend on its input alone. */
+const BANNED: readonly (readonly [RegExp, string])[] = [
+  [/\bDate\b/, 'Date: time comes in as an argument'],
+  [/\bMath\s*\.\s*random\b/, 'Math.random: use a seeded Prng'],
+  [/\bcrypto\b\s*[.?]/, 'crypto: use a seeded Prng'],
+  [/\b(?:setTimeout|setInterval|setImmediate|queueMicrotask)\b/, 'timers: say when to be called instead'],
+  [/(?<![#.\w])process\b\s*[.?[]/, 'process: options come in as arguments'],
+  [/(?<![#.\w])performance\b/, 'performance: time comes in as an argument'],
+  [/\bfor\s*\(\s*(?:const|let|var)\s+[\w$]+\s+in\b/, 'for…in: the order of a plain object’s keys is no contract'],
+  [/\basync\b/, 'async: everything is synchronous'],
+  [/\bawait\b/, 'await: everything is synchronous'],
+  [/\bPromise\b/, 'Promise: everything is synchronous'],
+  [/\bconsole\s*\./, 'console: results are returned'],
+];
+
+export function isPure(path: string): boolean {
+  return !isTestSupport(path) && (PURE.test(path) || PURE_CLIENT.test(path));
+}
+
+export function checkBannedCalls(source: Source): string[] {
+  if (!isPure(source.path)) return [];
+  const lines = stripComments(source.text, { strings: false }).split('\n');
+  return lines.flatMap((line, i) =>
+    BANNED.filter(([pattern]) => pattern.test(line)).map(([, rule]) => `${source.path}:${i + 1} uses ${rule}`),
+  );
+}
+
+export function checkLength({ path, text }: Source): string[] {
+  const lines = text.split('\n').length - 1;
+  return lines > LINES_MAX ? [`${path} has ${lines} lines: ${LINES_MAX} is the most`] : [];
+}
+
+/** `foo.test.ts` and `foo.more.test.ts` are about `foo.ts`; those in scripts/ are about the repository and its documents. */
+export function checkTestNames(sources: readonly Source[]): string[] {
+  const paths = new Set(sources.map(({ path }) => path));
+  return sources
+    .filter(({ path }) => path.endsWith('.test.ts') && !folder(path, 'scripts') && !TESTS_WITHOUT_FILE.has(path))
+    .filter(({ path }) => {
+      const stem = path.slice(0, -'.test.ts'.length);
+      return !paths.has(`${stem}.ts`) && !paths.has(`${stem.replace(/\.[^./]+$/, '')}.ts`);
+    })
+    .map(({ path }) => `${path} tests no file of its name: rename it, or list it with a reason`);
+}
+
+/** Product files that no entry point reaches, and files that not even a test reaches. */
+export function checkDeadFiles(sources: readonly Source[]): string[] {
+  const paths = sources.map(({ path }) => path);
+  const entries = paths.filter((path) => !isTestSupport(path) && ENTRY_POINTS.some((pattern) => pattern.test(path)));
+  const product = reachable(sources, entries);
+  const tests = reachable(
+    sources,
+    paths.filter((path) => /\.(test|e2e)\.ts$/.test(path)),
+  );
+  return paths.flatMap((path) => {
+    if (isTestSupport(path) || UNREACHABLE.has(path)) return tests.has(path) ? [] : [`${path}: no test uses it`];
+    return product.has(path) ? [] : [`${path}: no entry point reaches it`];
+  });
+}
+
+/** Exceptions that name no file any more. */
+export function checkExceptions(sources: readonly Source[]): string[] {
+  const paths = sources.map(({ path }) => path);
+  const patterns = TEST_SUPPORT.map(([pattern]) => pattern).filter(
+    (pattern) => !paths.some((path) => pattern.test(path)),
+  );
+  const listed = [...UNREACHABLE.keys(), ...TESTS_WITHOUT_FILE.keys()].filter((path) => !paths.includes(path));
+  return [...patterns.map((pattern) => `${pattern.source}`), ...listed].map(
+    (name) => `the exception ${name} names no file`,
+  );
+}
