@@ -96,6 +96,8 @@ async function up(flags: UpFlags): Promise<void> {
   if ((flags.tlsKey === undefined) !== (flags.tlsCert === undefined)) {
     throw new DunlinError('--tls-key and --tls-cert go together: give both or none.');
   }
+  // Before anything is started: a signal that comes early must not end the process in the middle.
+  const signal = stopSignal();
   const backbone = await startBackbone({
     host: flags.host,
     port: flags.port,
@@ -120,7 +122,7 @@ async function up(flags: UpFlags): Promise<void> {
     throw error;
   }
   announce(flags, backbone, admin.port, performance.now() - began);
-  process.exitCode = await untilStopped(backbone, flags.drain);
+  process.exitCode = await untilStopped(backbone, signal, flags.drain);
   await admin.close();
 }
 
@@ -149,10 +151,10 @@ Next, in another terminal:
 `);
 }
 
-/** Waits for a signal or a failure beyond repair; returns the exit code. */
-async function untilStopped(backbone: Backbone, drainMs: number): Promise<number> {
-  const signal = new Promise<string>((resolve) => {
-    let count = 0;
+/** The first SIGTERM or SIGINT; a second one ends the process at once. */
+function stopSignal(): Promise<string> {
+  let count = 0;
+  return new Promise((resolve) => {
     const stop = (name: string): void => {
       count++;
       if (count > 1) process.exit(1);
@@ -161,6 +163,10 @@ async function untilStopped(backbone: Backbone, drainMs: number): Promise<number
     process.on('SIGTERM', () => stop('SIGTERM'));
     process.on('SIGINT', () => stop('SIGINT'));
   });
+}
+
+/** Waits for a signal or a failure beyond repair; returns the exit code. */
+async function untilStopped(backbone: Backbone, signal: Promise<string>, drainMs: number): Promise<number> {
   const reason = await Promise.race([signal, backbone.failed]);
   if (reason instanceof Error) {
     console.error(`dunlin: ${reason.message}`);

@@ -4,10 +4,11 @@
  * ```text
  * meta.json      {"format": 1, "partitions": 4}: fixed when the directory is made
  * boot           how often it was opened, in decimal: numbers incarnations
- * lock           process id of the user; a lock of a process that is gone is taken over
+ * lock           `pid start nonce` of the user; a lock of a process that is gone is taken over
  * log/ store/    the engines' own
  * ```
  */
+import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join, resolve } from 'node:path';
 import { DunlinError } from '../core/errors.js';
@@ -58,26 +59,90 @@ function startOf(pid: number): string {
   }
 }
 
-function lock(path: string): string {
-  const file = join(path, 'lock');
-  const mine = `${process.pid} ${startOf(process.pid)}\n`;
-  for (let attempt = 0; ; attempt++) {
-    try {
-      fs.writeFileSync(file, mine, { flag: 'wx' });
-      return file;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 3) throw error;
-    }
-    const [pid, start] = fs.readFileSync(file, 'utf8').trim().split(' ');
-    const owner = Number(pid);
-    const lives = owner > 0 && isAlive(owner) && (start === undefined || startOf(owner) === start);
-    if (lives) {
+/** True if the process that wrote a lock (`pid start nonce`) still runs. */
+function ownerLives(content: string): boolean {
+  const [pid, start] = content.trim().split(' ');
+  const owner = Number(pid);
+  return owner > 0 && isAlive(owner) && (start === undefined || startOf(owner) === start);
+}
+
+function readLock(file: string): string | undefined {
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Puts `mine`, a complete file, in the place of `file` if there is none; as one step. */
+function link(mine: string, file: string): boolean {
+  try {
+    fs.linkSync(mine, file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+const LOCK_ATTEMPTS_MAX = 100;
+
+/**
+ * Makes `file` ours, whose content is in the file `mine`. The lock of a dead process is replaced only by who holds the lock on
+ * doing so, a file named after the dead lock's content, and only if that content is still there: of two that find the same
+ * dead lock, one wins. Who dies in between leaves a lock that is taken over in the same way.
+ */
+function acquire(path: string, file: string, mine: string): void {
+  for (let attempt = 0; attempt < LOCK_ATTEMPTS_MAX; attempt++) {
+    if (link(mine, file)) return;
+    const found = readLock(file);
+    if (found === undefined) continue;
+    if (ownerLives(found)) {
       throw new DunlinError(
-        `the data directory ${path} is locked by process ${owner}: stop that one, or use another with --data.`,
+        `the data directory ${path} is locked by process ${found.trim().split(' ')[0]}: stop that one, or use another with --data.`,
       );
     }
-    fs.rmSync(file, { force: true });
+    const claim = join(
+      path,
+      `lock.after-${createHash('sha256').update(`${file} ${found}`).digest('hex').slice(0, 32)}`,
+    );
+    acquire(path, claim, mine);
+    try {
+      if (readLock(file) !== found) continue;
+      // A second name of the same file, since renaming takes one away.
+      const second = `${mine}.second`;
+      fs.rmSync(second, { force: true });
+      fs.linkSync(mine, second);
+      fs.renameSync(second, file);
+      return;
+    } finally {
+      fs.rmSync(claim, { force: true });
+    }
   }
+  throw new DunlinError(`the data directory ${path} cannot be locked: others lock and leave it all the time.`);
+}
+
+interface Lock {
+  release(): void;
+}
+
+function lock(path: string): Lock {
+  const file = join(path, 'lock');
+  const nonce = randomBytes(8).toString('hex');
+  const content = `${process.pid} ${startOf(process.pid)} ${nonce}\n`;
+  const mine = join(path, `lock.${nonce}`);
+  fs.writeFileSync(mine, content, { flag: 'wx' });
+  try {
+    acquire(path, file, mine);
+  } finally {
+    fs.rmSync(mine, { force: true });
+  }
+  return {
+    release: () => {
+      if (readLock(file) === content) fs.rmSync(file, { force: true });
+    },
+  };
 }
 
 /** Replaces a file so that a crash leaves the old or the new content. */
@@ -129,8 +194,11 @@ function readMeta(path: string): { partitions: number } | undefined {
 
 function nextBoot(path: string): number {
   const file = join(path, 'boot');
-  const before = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : 0;
-  if (!Number.isSafeInteger(before) || before < 0) throw new DunlinError(`${file} is damaged: it holds no number.`);
+  const text = fs.existsSync(file) ? fs.readFileSync(file, 'utf8').trim() : '0';
+  const before = Number(text);
+  // An empty file is not zero: boots would be numbered twice.
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(before))
+    throw new DunlinError(`${file} is damaged: it holds no number.`);
   replaceFile(file, `${before + 1}\n`);
   return before + 1;
 }
@@ -138,10 +206,10 @@ function nextBoot(path: string): number {
 /** Opens the directory, makes it if it is not there. Throws a DunlinError with one sentence if it cannot be used. */
 export function openDataDirectory(directory: string, wanted: { readonly partitions?: number } = {}): DataDirectory {
   const path = resolve(directory);
-  let lockFile: string;
+  let held: Lock;
   try {
     fs.mkdirSync(path, { recursive: true });
-    lockFile = lock(path);
+    held = lock(path);
   } catch (error) {
     throw error instanceof DunlinError ? error : explain(path, error);
   }
@@ -157,9 +225,9 @@ export function openDataDirectory(directory: string, wanted: { readonly partitio
       replaceFile(join(path, 'meta.json'), `${JSON.stringify({ format: DATA_FORMAT, ...meta })}\n`);
     }
     const boot = nextBoot(path);
-    return { path, partitions: meta.partitions, boot, close: () => fs.rmSync(lockFile, { force: true }) };
+    return { path, partitions: meta.partitions, boot, close: held.release };
   } catch (error) {
-    fs.rmSync(lockFile, { force: true });
+    held.release();
     throw error instanceof DunlinError ? error : explain(path, error);
   }
 }

@@ -98,7 +98,13 @@ export interface RingRecord {
 
 export class RingReader extends RingEnd {
   readonly #record: RingRecord = { meta0: 0, meta1: 0, bytes: new Uint8Array(0) };
-  #next = 0;
+  /** Where the head moves to: behind the record last peeked. */
+  #next: number;
+
+  constructor(shared: SharedArrayBuffer) {
+    super(shared);
+    this.#next = Atomics.load(this.counters, HEAD);
+  }
 
   /** The oldest record, or undefined. The same object is returned each time. */
   peek(): RingRecord | undefined {

@@ -11,7 +11,6 @@ import { GROUP_COMMIT_BYTES_MAX } from '../../core/limits.js';
 import { nativeCrc32c } from '../crc32c.js';
 import { type Files, isNoSpace, writeFully } from './files.js';
 import {
-  byteOf,
   Control,
   ControlCell,
   encodeSegmentHeader,
@@ -67,6 +66,9 @@ export class Journal {
     this.#options = options;
     this.control = new Control(options.control);
     this.#segments = [...options.start.segments];
+    options.start.segments.forEach(({ number }, i) => {
+      this.#sizes.set(number, options.start.sizes[i]!);
+    });
     this.#offsets = [...options.start.offsets];
     this.#timesMs = [...options.start.timesMs];
     this.#writtenOffsets = [...this.#offsets];
@@ -192,28 +194,46 @@ export class Journal {
     });
   }
 
-  /** Ends the segment and begins the next. Not while a sync is under way or a group is open. */
-  roll(): void {
-    const { files } = this.#options;
+  /**
+   * Ends the segment and begins the next. Not while a sync is under way or a group is open. False: there is no room for another
+   * segment, and the old one stays the last.
+   */
+  roll(): boolean {
+    const { files, directory } = this.#options;
     files.syncNow(this.#fd);
     this.#synced = this.#written;
     this.#publishSynced(position(this.#segment, this.#written), this.#writtenOffsets);
-    files.close(this.#fd);
-    this.#begin(this.#segment + 1);
+    const old = this.#fd;
+    try {
+      this.#begin(this.#segment + 1);
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      const name = segmentName(this.#segment + 1);
+      if (files.list(directory).includes(name)) files.remove(join(directory, name));
+      return false;
+    }
+    files.close(old);
     this.#publishWritten();
     this.#publishSynced(position(this.#segment, this.#synced), this.#writtenOffsets);
     this.#deleteOld();
+    return true;
   }
 
   #begin(number: number): void {
     const { files, directory, topic } = this.#options;
     const header = { topic, number, offsets: [...this.#offsets], timesMs: [...this.#timesMs] };
     const bytes = encodeSegmentHeader(header);
+    const fd = files.open(join(directory, segmentName(number)), true);
+    try {
+      writeFully(files, fd, bytes, 0, bytes.length, 0);
+      files.syncNow(fd);
+      files.syncDirectory(directory);
+    } catch (error) {
+      files.close(fd);
+      throw error;
+    }
     if (this.#segment > 0) this.#sizes.set(this.#segment, this.#written);
-    this.#fd = files.open(join(directory, segmentName(number)), true);
-    writeFully(files, this.#fd, bytes, 0, bytes.length, 0);
-    files.syncNow(this.#fd);
-    files.syncDirectory(directory);
+    this.#fd = fd;
     this.#segments.push(header);
     this.#segment = number;
     this.#written = bytes.length;
@@ -222,18 +242,21 @@ export class Journal {
 
   /** Deletes segments that every partition is past, as long as enough is kept. */
   #deleteOld(): void {
-    const { files, directory, retainBytes, segmentBytes } = this.#options;
+    const { files, directory, retainBytes } = this.#options;
+    this.#sizes.set(this.#segment, this.#written);
     let kept = 0;
-    for (const segment of this.#segments) kept += this.#sizes.get(segment.number) ?? segmentBytes;
+    for (const size of this.#sizes.values()) kept += size;
     while (this.#segments.length > 1) {
       const [oldest, next] = this.#segments as [SegmentHeader, SegmentHeader];
-      const size = this.#sizes.get(oldest.number) ?? segmentBytes;
+      const size = this.#sizes.get(oldest.number)!;
       const released = next.offsets.every(
         (offset, partition) => this.control.getPartition(partition, PartitionCell.RELEASED) >= offset,
       );
       if (!released || kept - size < retainBytes) return;
       this.control.set(ControlCell.FIRST_SEGMENT, next.number);
       files.remove(join(directory, segmentName(oldest.number)));
+      // One after the other: a power failure must not leave an older one behind a gap.
+      files.syncDirectory(directory);
       this.#segments.shift();
       this.#sizes.delete(oldest.number);
       kept -= size;
@@ -242,10 +265,5 @@ export class Journal {
 
   close(): void {
     this.#options.files.close(this.#fd);
-  }
-
-  /** Byte in the segment, for reports. */
-  get writtenByte(): number {
-    return byteOf(this.writtenPosition);
   }
 }

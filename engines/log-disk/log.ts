@@ -1,6 +1,6 @@
 /** The embedded log: recovers the journals, starts a writing thread for each, and makes the handles that other threads use. */
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { DunlinError } from '../../core/errors.js';
 import { DISK_RESERVE_BYTES, RING_BYTES, SEGMENT_BYTES } from '../../core/limits.js';
@@ -9,7 +9,7 @@ import { createRing } from '../ring.js';
 import { realFiles } from './files.js';
 import type { LogHandle, ProducerHandle } from './handles.js';
 import { Control, ControlCell, createControl } from './layout.js';
-import type { LogWorkerData } from './log-worker.js';
+import type { LogWorkerData } from './log-writer.js';
 import { recoverJournal } from './recover.js';
 
 const OUTCOME_RING_BYTES = 256 * 1024;
@@ -52,12 +52,13 @@ export interface EmbeddedLog {
   /** True while new sends are refused for want of disk space. */
   isRefusing(): boolean;
   appendedBytes(topic: number): number;
-  /** Writes and syncs everything accepted, tells its outcomes, and ends. Producers must have stopped. */
+  /** Writes and syncs everything accepted, tells its outcomes, and ends. Producers must have stopped. On a full disk, what cannot
+   * be written is refused. */
   close(): Promise<void>;
 }
 
 interface Writer {
-  readonly worker: Worker;
+  readonly stop: () => void;
   readonly ended: Promise<void>;
 }
 
@@ -68,17 +69,25 @@ export async function createLog(options: LogOptions): Promise<EmbeddedLog> {
   );
   const doorbells = options.topics.map(() => createDoorbell());
   const directories = options.topics.map((topic) => join(options.directory, topic.name));
-  const writers: Writer[] = [];
-  for (const [number, topic] of options.topics.entries()) {
+  const starts = options.topics.map((topic, number) => {
     mkdirSync(directories[number]!, { recursive: true });
-    const start = recoverJournal(realFiles, directories[number]!, number, topic.partitions);
-    for (const report of start.reports) options.warn(report);
+    return recoverJournal(realFiles, directories[number]!, number, topic.partitions);
+  });
+  realFiles.syncDirectory(options.directory);
+  realFiles.syncDirectory(dirname(options.directory));
+  for (const { reports } of starts) for (const report of reports) options.warn(report);
+  const writers: Writer[] = [];
+  const stopWriters = async (): Promise<void> => {
+    for (const writer of writers) writer.stop();
+    await Promise.all(writers.map(({ ended }) => ended));
+  };
+  for (const [number, topic] of options.topics.entries()) {
     const data: LogWorkerData = {
       directory: directories[number]!,
       topic: number,
       partitions: topic.partitions,
       durability: topic.durability,
-      start,
+      start: starts[number]!,
       control: controls[number]!,
       doorbell: doorbells[number]!,
       producers: options.producers.map((producer, i) => ({
@@ -91,7 +100,12 @@ export async function createLog(options: LogOptions): Promise<EmbeddedLog> {
       retainBytes: options.retainBytes ?? 256 * 1024 * 1024,
       diskReserveBytes: options.diskReserveBytes ?? DISK_RESERVE_BYTES,
     };
-    writers.push(await startWriter(topic.name, data, options.fatal));
+    try {
+      writers.push(await startWriter(topic.name, data, options.fatal));
+    } catch (error) {
+      await stopWriters();
+      throw error;
+    }
   }
   return {
     handle: options.topics.map((topic, number) => ({
@@ -104,10 +118,7 @@ export async function createLog(options: LogOptions): Promise<EmbeddedLog> {
     ),
     isRefusing: () => controls.some((control) => new Control(control).get(ControlCell.REFUSING) === 1),
     appendedBytes: (topic) => new Control(controls[topic]!).get(ControlCell.APPENDED),
-    close: async () => {
-      for (const { worker } of writers) worker.postMessage('stop');
-      await Promise.all(writers.map(({ ended }) => ended));
-    },
+    close: stopWriters,
   };
 }
 
@@ -124,5 +135,5 @@ async function startWriter(name: string, data: LogWorkerData, fatal: (error: Err
       if (message.fatal !== undefined) fatal(new DunlinError(`the ${name} log failed: ${message.fatal}`));
     });
   });
-  return { worker, ended };
+  return { stop: () => worker.postMessage('stop', []), ended };
 }

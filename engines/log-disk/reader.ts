@@ -29,7 +29,7 @@ const BLOCK_BYTES = 1024 * 1024;
 export class JournalReader implements LogConsumer {
   readonly #directory: string;
   readonly #control: Control;
-  /** By partition: next offset to hand out; −1: not ours. */
+  /** By partition: next offset to hand out; undefined: not ours. */
   readonly #next: number[] = [];
   #buffer: Uint8Array = new Uint8Array(BLOCK_BYTES);
   #view = viewOf(this.#buffer);
@@ -61,7 +61,7 @@ export class JournalReader implements LogConsumer {
 
   #header(number: number): SegmentHeader {
     const path = join(this.#directory, segmentName(number));
-    const fd = fs.openSync(path, 'r');
+    const fd = this.#openFile(number);
     try {
       const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
       const header = decodeSegmentHeader(bytes.subarray(0, readFully(realFiles, fd, bytes, 0, bytes.length, 0)));
@@ -87,9 +87,20 @@ export class JournalReader implements LogConsumer {
     );
   }
 
+  #openFile(number: number): number {
+    try {
+      return fs.openSync(join(this.#directory, segmentName(number)), 'r');
+    } catch (error) {
+      // Deleted after the first segment's number was read.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      throw new DunlinError(`segment ${number} is no longer in the log in ${this.#directory}.`);
+    }
+  }
+
   #open(number: number): void {
+    const fd = this.#openFile(number);
     if (this.#fd >= 0) fs.closeSync(this.#fd);
-    this.#fd = fs.openSync(join(this.#directory, segmentName(number)), 'r');
+    this.#fd = fd;
     this.#segment = number;
     this.#fileAt = SEGMENT_HEADER_BYTES;
     this.#from = 0;
@@ -101,13 +112,17 @@ export class JournalReader implements LogConsumer {
       const length = this.#nextBatch();
       if (length === 0) return undefined;
       const at = this.#from;
-      this.#from += length;
       const partition = this.#view.getUint16(at + BatchAt.PARTITION, true);
       const wanted = this.#next[partition];
-      if (wanted === undefined) continue;
+      if (wanted === undefined) {
+        this.#from += length;
+        continue;
+      }
       const bytes = this.#buffer.subarray(at, at + length);
       const view = new DataView(this.#buffer.buffer, at, length);
       const header: BatchHeader = readBatchHeader(view);
+      if (header.offset > wanted) this.#damaged(`offset ${wanted} of partition ${partition} is missing`);
+      this.#from += length;
       if (header.offset < wanted) continue;
       this.#next[partition] = header.offset + 1;
       return { bytes, view, header };
@@ -182,13 +197,15 @@ export class JournalReader implements LogConsumer {
     const readable = this.#control.get(ControlCell.READABLE);
     const here = position(this.#segment, this.#fileAt - (this.#to - this.#from));
     if (segmentOf(readable) === this.#segment) return readable - here;
+    const size = fs.fstatSync(this.#fd).size;
     // Segments in between are about as long as this one is.
-    const segments = segmentOf(readable) - this.#segment;
-    return Math.max(0, segments * fs.fstatSync(this.#fd).size - byteOf(here) + byteOf(readable));
+    const between = (segmentOf(readable) - this.#segment - 1) * (size - SEGMENT_HEADER_BYTES);
+    return size - byteOf(here) + between + byteOf(readable) - SEGMENT_HEADER_BYTES;
   }
 
   release(partition: number, offset: number): void {
-    this.#control.setPartition(partition, PartitionCell.RELEASED, offset);
+    const before = this.#control.getPartition(partition, PartitionCell.RELEASED);
+    if (offset > before) this.#control.setPartition(partition, PartitionCell.RELEASED, offset);
   }
 
   close(): void {

@@ -16,9 +16,13 @@ import { nativeCrc32c } from '../crc32c.js';
 import { type Files, readFully } from './files.js';
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName, segmentNumber } from './layout.js';
 
+const SEGMENT_MAGIC_BYTES = [0x44, 0x4e, 0x4c, 0x4a];
+
 export interface JournalStart {
   /** All segments, oldest first. Empty: a new journal. */
   readonly segments: readonly SegmentHeader[];
+  /** Bytes of each of them, after what was cut. */
+  readonly sizes: readonly number[];
   /** Where valid data ends in the last segment. */
   readonly end: number;
   /** By partition. */
@@ -73,7 +77,7 @@ export function scanSegment(bytes: Uint8Array, header: SegmentHeader): Scan {
     at += length;
   }
   const end = at;
-  if (problem !== undefined) mark = Math.max(mark, highestMarkBehind(bytes, view, at + 1));
+  if (problem !== undefined) mark = Math.max(mark, highestMarkBehind(bytes, view, at + 1, header.topic, offsets));
   return { end, offsets, timesMs, problem, mark };
 }
 
@@ -94,13 +98,30 @@ function wrongPlace(
   return checkBatch(bytes.subarray(at, at + length));
 }
 
-/** Valid batches behind damage tell how far the journal had been synced when they were written. */
-function highestMarkBehind(bytes: Uint8Array, view: DataView, from: number): number {
+/**
+ * Valid batches behind damage tell how far the journal had been synced when they were written. A payload may hold bytes that
+ * look like a batch, by chance or by somebody's will: what does not fit in this place is not believed.
+ */
+function highestMarkBehind(
+  bytes: Uint8Array,
+  view: DataView,
+  from: number,
+  topic: number,
+  offsets: readonly number[],
+): number {
   let mark = 0;
+  const fits = (at: number): boolean => {
+    if (at + BATCH_HEADER_BYTES > bytes.length || view.getUint16(at + BatchAt.TOPIC, true) !== topic) return false;
+    if (view.getUint32(at + BatchAt.MARK, true) > at) return false;
+    const expected = offsets[view.getUint16(at + BatchAt.PARTITION, true)];
+    const offset = readU53LE(view, at + BatchAt.OFFSET);
+    // Every batch in between is at least a header long.
+    return expected !== undefined && offset >= expected && offset <= expected + (at - from) / BATCH_HEADER_BYTES + 1;
+  };
   const haystack = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length);
   const needle = Buffer.from([0x44, 0x4e, 0x4c, 0x31]);
   for (let at = haystack.indexOf(needle, from); at >= 0; ) {
-    const length = batchAt(bytes, view, at);
+    const length = fits(at) ? batchAt(bytes, view, at) : '';
     if (typeof length === 'number') mark = Math.max(mark, view.getUint32(at + BatchAt.MARK, true));
     at = haystack.indexOf(needle, at + (typeof length === 'number' ? length : 1));
   }
@@ -117,14 +138,25 @@ function readSegment(files: Files, path: string): Uint8Array {
   }
 }
 
-function readHeader(files: Files, path: string): SegmentHeader | string {
+/** First bytes of a segment, and its size. */
+function readHead(files: Files, path: string): { bytes: Uint8Array; size: number } {
   const fd = files.open(path, false);
   try {
     const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
-    return decodeSegmentHeader(bytes.subarray(0, readFully(files, fd, bytes, 0, bytes.length, 0)));
+    return { bytes: bytes.subarray(0, readFully(files, fd, bytes, 0, bytes.length, 0)), size: files.size(fd) };
   } finally {
     files.close(fd);
   }
+}
+
+/**
+ * True for a segment that was just being begun: a header is synced before anything follows it, so that only a file without
+ * batches can lack one; and it is only written behind another segment, or as the very first.
+ */
+function isUnbegun(bytes: Uint8Array, size: number, number: number, before: SegmentHeader | undefined): boolean {
+  if (size > SEGMENT_HEADER_BYTES || number !== (before?.number ?? 0) + 1) return false;
+  const start = bytes.subarray(0, 4);
+  return start.every((byte) => byte === 0) || start.every((byte, i) => byte === SEGMENT_MAGIC_BYTES[i]);
 }
 
 /** Reads what is there; cuts a torn tail. Throws a DunlinError if acknowledged data is damaged or the files are not ours. */
@@ -132,41 +164,54 @@ export function recoverJournal(files: Files, directory: string, topic: number, p
   const names = files
     .list(directory)
     .filter((name) => segmentNumber(name) !== undefined)
-    .sort();
+    .toSorted();
   const reports: string[] = [];
   const segments: SegmentHeader[] = [];
-  names.forEach((name, i) => {
+  const sizes: number[] = [];
+  let sealed = false;
+  for (const [i, name] of names.entries()) {
     const path = join(directory, name);
-    const header = readHeader(files, path);
+    const number = segmentNumber(name)!;
+    const { bytes, size } = readHead(files, path);
+    const header = decodeSegmentHeader(bytes);
     if (typeof header !== 'string') {
-      checkIdentity(path, header, topic, partitions, segments.at(-1));
+      checkIdentity(path, header, { topic, partitions, number, before: segments.at(-1) });
       segments.push(header);
-      return;
+      sizes.push(size);
+      continue;
     }
-    // A segment's header is synced before anything else goes in: without one, the last segment holds nothing yet.
-    if (i < names.length - 1 || /version/.test(header)) throw new DunlinError(`${path} cannot be used: ${header}.`);
+    if (i < names.length - 1 || /version/.test(header) || !isUnbegun(bytes, size, number, segments.at(-1))) {
+      throw new DunlinError(`${path} cannot be used: ${header}. Bring the file back from a copy.`);
+    }
     files.remove(path);
     files.syncDirectory(directory);
+    sealed = true;
     reports.push(`${path} was removed: ${header}; it had just been created and held nothing.`);
-  });
+  }
   const last = segments.at(-1);
   if (last === undefined) {
     const zeros = (): number[] => Array.from({ length: partitions }, () => 0);
-    return { segments, end: 0, offsets: zeros(), timesMs: zeros(), reports };
+    return { segments, sizes, end: 0, offsets: zeros(), timesMs: zeros(), reports };
   }
   const path = join(directory, segmentName(last.number));
   const scan = scanSegment(readSegment(files, path), last);
-  if (scan.problem !== undefined) cutTail(files, path, scan, reports);
-  return { segments, end: scan.end, offsets: scan.offsets, timesMs: scan.timesMs, reports };
+  // A segment is synced before the next one is created: then all of it had been acknowledged.
+  if (scan.problem !== undefined) cutTail(files, path, sealed ? { ...scan, mark: Infinity } : scan, reports);
+  sizes[sizes.length - 1] = scan.end;
+  return { segments, sizes, end: scan.end, offsets: scan.offsets, timesMs: scan.timesMs, reports };
 }
 
-function checkIdentity(
-  path: string,
-  header: SegmentHeader,
-  topic: number,
-  partitions: number,
-  before: SegmentHeader | undefined,
-): void {
+interface Expected {
+  readonly topic: number;
+  readonly partitions: number;
+  readonly number: number;
+  readonly before: SegmentHeader | undefined;
+}
+
+function checkIdentity(path: string, header: SegmentHeader, expected: Expected): void {
+  const { topic, partitions, number, before } = expected;
+  if (header.number !== number)
+    throw new DunlinError(`${path} says that it is segment ${header.number}: it was renamed.`);
   if (header.topic !== topic) throw new DunlinError(`${path} belongs to topic ${header.topic}, not ${topic}.`);
   if (header.offsets.length !== partitions) {
     throw new DunlinError(`${path} has ${header.offsets.length} partitions, not ${partitions}.`);
@@ -179,7 +224,7 @@ function checkIdentity(
 function cutTail(files: Files, path: string, scan: Scan, reports: string[]): void {
   if (scan.end < scan.mark) {
     throw new DunlinError(
-      `${path} is damaged at byte ${scan.end} (${scan.problem}), in data that had been acknowledged (up to byte ${scan.mark}): ` +
+      `${path} is damaged at byte ${scan.end} (${scan.problem}), in data that had been acknowledged (${scan.mark === Infinity ? 'all of it' : `up to byte ${scan.mark}`}): ` +
         'it is not opened. Bring the file back from a copy.',
     );
   }
@@ -189,15 +234,24 @@ function cutTail(files: Files, path: string, scan: Scan, reports: string[]): voi
     const tail = new Uint8Array(size - scan.end);
     readFully(files, fd, tail, 0, tail.length, scan.end);
     const blank = tail.every((byte) => byte === 0);
-    if (!blank) writeFileSync(`${path}.cut-${scan.end}`, tail);
+    const copy = blank ? '' : keepCopy(`${path}.cut-${scan.end}`, tail);
     files.truncate(fd, scan.end);
     files.syncNow(fd);
     if (blank) return;
     reports.push(
-      `${path}: a torn tail of ${tail.length} bytes was cut at byte ${scan.end} (${scan.problem}); it had not been acknowledged. ` +
-        `A copy is in ${path}.cut-${scan.end}.`,
+      `${path}: a torn tail of ${tail.length} bytes was cut at byte ${scan.end} (${scan.problem}); it had not been acknowledged. ${copy}`,
     );
   } finally {
     files.close(fd);
+  }
+}
+
+/** Puts aside what is cut off. That is a courtesy: the start does not depend on it. */
+function keepCopy(path: string, tail: Uint8Array): string {
+  try {
+    writeFileSync(path, tail, { flush: true });
+    return `A copy is in ${path}.`;
+  } catch (error) {
+    return `No copy could be kept: ${(error as Error).message}.`;
   }
 }

@@ -1,20 +1,17 @@
 /** Two people talk, the server is killed between two lines, and nothing is missing or twice. */
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Program, restartServer, runDunlin, type Server, startServer, temporaryDirectory } from './harness.js';
+import { type Program, restartServer, runDunlin, type Server, startServer } from './harness.js';
 
-function chat(server: Server, state: string, as: string, to: string): Program {
-  const flags = ['--url', server.url, '--data', server.data, '--state', join(state, `${as}.json`)];
-  return runDunlin(['chat', '--as', as, '--to', to, ...flags]);
+function chat(server: Server, as: string, to: string): Program {
+  return runDunlin(['chat', '--as', as, '--to', to, '--url', server.url, '--data', server.data]);
 }
 
 test('ticks, a kill between two lines, and a restart of one side', async () => {
   let server = await startServer();
-  const state = temporaryDirectory('chat');
-  const ada = chat(server, state, 'ada', 'bo');
-  let bo = chat(server, state, 'bo', 'ada');
-  await Promise.all([ada.line(/^online/), bo.line(/^online/)]);
+  const ada = chat(server, 'ada', 'bo');
+  let bo = chat(server, 'bo', 'ada');
+  await Promise.all([ada.line(/^connected/), bo.line(/^connected/)]);
 
   ada.write('first\n');
   await bo.line(/first/);
@@ -33,7 +30,7 @@ test('ticks, a kill between two lines, and a restart of one side', async () => {
   await bo.exit;
   ada.write('third\n');
   const seen = bo.lines.length;
-  bo = chat(server, state, 'bo', 'ada');
+  bo = chat(server, 'bo', 'ada');
   await bo.line(/third/);
   ada.write('fourth\n');
   await bo.line(/fourth/);

@@ -7,7 +7,16 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
+
+/** A suite that fails in the middle leaves nothing behind that keeps it from ending. */
+const children = new Set<ChildProcess>();
+const directories: string[] = [];
+after(() => {
+  for (const child of children) child.kill('SIGKILL');
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
 
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
 export const dunlin = join(root, 'cli', 'bin', 'dunlin.mjs');
@@ -26,6 +35,8 @@ export class Program {
       env: { ...process.env, ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
+    children.add(this.child);
+    this.child.once('close', () => children.delete(this.child));
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       createInterface({ input: stream }).on('line', (line) => {
         this.lines.push(line);
@@ -74,7 +85,7 @@ export function runDunlin(args: readonly string[], options: { cwd?: string; env?
 
 export function temporaryDirectory(name: string): string {
   const directory = mkdtempSync(join(tmpdir(), `dunlin-${name}-`));
-  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+  directories.push(directory);
   return directory;
 }
 
@@ -119,7 +130,6 @@ export async function startServer(
   const ports = ['--port', String(port), '--admin-port', String(adminPort)];
   const program = runDunlin(['up', '--json', '--data', data, ...ports, ...(options.args ?? [])]);
   const ready = JSON.parse(await program.line(/^\{"url"/)) as { url: string; admin: string };
-  process.on('exit', () => program.kill('SIGKILL'));
   return {
     program,
     url: ready.url,
