@@ -61,10 +61,16 @@ async function outcomes(opened: OpenedLog, producer: LogProducer, count: number)
   return told;
 }
 
-async function append(opened: OpenedLog, topic: number, partition: number, ...batches: Uint8Array[]): Promise<Told[]> {
+interface ToAppend {
+  readonly partition: number;
+  readonly batch: Uint8Array;
+}
+
+/** Appends one after the other and waits for all outcomes; tags count from 0. */
+async function appendAll(opened: OpenedLog, topic: number, batches: readonly ToAppend[]): Promise<Told[]> {
   const producer = opened.producers[0]!;
   const told: Told[] = [];
-  for (const [i, batch] of batches.entries()) {
+  for (const [i, { partition, batch }] of batches.entries()) {
     await opened.until(() => {
       takeOutcomes(producer, told);
       return producer.append(topic, partition, batch, i);
@@ -75,6 +81,14 @@ async function append(opened: OpenedLog, topic: number, partition: number, ...ba
     return told.length >= batches.length;
   });
   return told;
+}
+
+function append(opened: OpenedLog, topic: number, partition: number, ...batches: Uint8Array[]): Promise<Told[]> {
+  return appendAll(
+    opened,
+    topic,
+    batches.map((batch) => ({ partition, batch })),
+  );
 }
 
 interface Seen {
@@ -142,11 +156,11 @@ async function appendAndRelease(
 ): Promise<void> {
   const consumer = opened.log.consumer(topic, []);
   for (const [partition, offset] of released.entries()) consumer.release(partition, offset);
-  for (let round = 0; round < rounds; round++) {
-    for (let partition = 0; partition < CONTRACT_PARTITIONS; partition++) {
-      await append(opened, topic, partition, testBatchOf(SMALL_BATCH_BYTES, 9, round));
-    }
-  }
+  const batches = Array.from({ length: rounds * CONTRACT_PARTITIONS }, (_, n) => ({
+    partition: n % CONTRACT_PARTITIONS,
+    batch: testBatchOf(SMALL_BATCH_BYTES, 9, n),
+  }));
+  await appendAll(opened, topic, batches);
   consumer.close();
 }
 
@@ -222,7 +236,11 @@ export function logContract(engine: string, open: OpenLog): void {
   });
 
   topicTest(`${engine}: any offset can be read from, again and again`, open, async (opened, topic) => {
-    for (let n = 0; n < 10; n++) await append(opened, topic, n % 3, testBatch(0, n));
+    await appendAll(
+      opened,
+      topic,
+      Array.from({ length: 10 }, (_, n) => ({ partition: n % 3, batch: testBatch(0, n) })),
+    );
     const all = read(opened.log, topic, from(0, 0, 0));
     for (const positions of [from(0, 0, 0), from(1, 0, 3), from(4, 3, 3), from(2), [{ partition: 2, offset: 1 }], []]) {
       const wanted = all.filter((one) => {
@@ -265,10 +283,10 @@ export function logContract(engine: string, open: OpenLog): void {
 
   topicTest(`${engine}: what is no batch, or for no partition, is refused`, open, async (opened, topic) => {
     const cut = testBatch(0, 1).subarray(0, 100);
-    const told = [
-      ...(await append(opened, topic, 0, new Uint8Array(10), new Uint8Array(100), cut)),
-      ...(await append(opened, topic, CONTRACT_PARTITIONS, testBatch(0, 1))),
-    ];
+    const told = await appendAll(opened, topic, [
+      ...[new Uint8Array(10), new Uint8Array(100), cut].map((batch) => ({ partition: 0, batch })),
+      { partition: CONTRACT_PARTITIONS, batch: testBatch(0, 1) },
+    ]);
     assert.deepEqual(
       told.map(({ outcome, refusal }) => [outcome, refusal]),
       told.map(() => [AppendOutcome.REFUSED, Refusal.FAILED]),
@@ -314,7 +332,8 @@ export function logContract(engine: string, open: OpenLog): void {
     let opened = first;
     let before: Seen[] = [];
     for (let round = 0; round < 4; round++) {
-      for (let n = 0; n < 6; n++) await append(opened, topic, n % 2, testBatch(round, n));
+      const batches = Array.from({ length: 6 }, (_, n) => ({ partition: n % 2, batch: testBatch(round, n) }));
+      await appendAll(opened, topic, batches);
       opened = await opened.reopen();
       const seen = read(opened.log, topic, from(0, 0, 0));
       assert.equal(seen.length, 6 * (round + 1));

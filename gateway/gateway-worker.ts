@@ -89,6 +89,7 @@ class GatewayThread {
   readonly #doorbell: Doorbell;
   readonly #order: Int32Array;
   #flushTimer: NodeJS.Timeout | undefined;
+  #sweepTimer: NodeJS.Timeout | undefined;
 
   constructor(data: GatewayWorkerData, verify: Verify) {
     this.#doorbell = new Doorbell(data.doorbell);
@@ -170,7 +171,7 @@ class GatewayThread {
     const port = await this.#sockets.listen();
     this.#gateway.announce();
     parentPort?.postMessage({ listening: port });
-    const sweep = setInterval(() => this.#gateway.sweep(), SWEEP_MS);
+    this.#sweepTimer = setInterval(() => this.#gateway.sweep(), SWEEP_MS);
     for (;;) {
       const seen = this.#doorbell.read();
       const order = Atomics.load(this.#order, 0);
@@ -183,7 +184,10 @@ class GatewayThread {
       else await this.#sleep(seen);
     }
     if (Atomics.load(this.#order, 0) === GatewayOrder.DRAIN) await this.#drain();
-    clearInterval(sweep);
+  }
+
+  close(): void {
+    clearInterval(this.#sweepTimer);
     clearTimeout(this.#flushTimer);
     this.#sockets.close();
   }
@@ -206,16 +210,28 @@ class GatewayThread {
   }
 }
 
+/** However the thread ends, its sockets must be given back first, or uWebSockets.js takes the process with it. */
 async function main(data: GatewayWorkerData): Promise<void> {
-  let thread: GatewayThread;
+  let thread: GatewayThread | undefined;
+  const end = (): void => {
+    thread?.close();
+    Sockets.free();
+  };
+  process.once('uncaughtException', (error) => {
+    end();
+    throw error;
+  });
   try {
     thread = new GatewayThread(data, await loadKeys(data));
     await thread.run();
   } catch (error) {
-    if (!(error instanceof DunlinError)) throw error;
+    if (!(error instanceof DunlinError)) {
+      end();
+      throw error;
+    }
     parentPort?.postMessage({ failed: error.message });
   }
-  Sockets.free();
+  end();
 }
 
 await main(workerData as GatewayWorkerData);

@@ -181,11 +181,12 @@ class ReceiptJudging {
       if (seq > mark) own.add(seq);
     });
     let through = mark;
-    const head = this.#heads[conversation]!;
-    // What nobody saw, since it expired, may be the user's own.
-    while (through < head && (own.has(through + 1) || this.#ledger.fingerprintAt(conversation, through + 1) === 0))
+    // What nobody saw, since it expired, may be the user's own; behind the last that anybody saw, all of it.
+    const seen = this.#ledger.head(conversation);
+    while (through < seen && (own.has(through + 1) || this.#ledger.fingerprintAt(conversation, through + 1) === 0)) {
       through++;
-    return through;
+    }
+    return through < seen ? through : Math.max(through, this.#heads[conversation]!);
   }
 
   #boundsOfGroup(conversation: number): Bounds {

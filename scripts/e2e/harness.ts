@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -93,7 +93,7 @@ export function temporaryDirectory(name: string): string {
  * A free port below those that the system hands to outgoing connections: a server that comes back on its port must not find it
  * taken by a client that tries to reach it.
  */
-async function fixedPort(): Promise<number> {
+export async function fixedPort(): Promise<number> {
   for (;;) {
     const port = randomInt(20_000, 30_000);
     const probe = createServer();
@@ -157,4 +157,34 @@ export async function restartServer(server: Server, args: readonly string[] = []
 export async function finish(program: Program): Promise<{ code: number | null; text: string }> {
   const code = await program.exit;
   return { code, text: program.text() };
+}
+
+export interface LoadResult {
+  readonly sent: number;
+  readonly delivered: number;
+  readonly lost: number;
+  readonly duplicated: number;
+  readonly out_of_order: number;
+  readonly gaps: number;
+  readonly rejected: Readonly<Record<string, number>>;
+}
+
+/** Flags of a load run, and where its JSON result goes. */
+export function loadFlags(options: {
+  url: string;
+  data: string;
+  users: number;
+  rate: number;
+  seconds: number;
+  drainSeconds?: number;
+}): { flags: string[]; file: string } {
+  const file = join(temporaryDirectory('load'), 'load.json');
+  const { url, data, users, rate, seconds, drainSeconds = 60 } = options;
+  const flags = ['--url', url, '--data', data, '--users', String(users), '--rate', String(rate)];
+  flags.push('--duration', `${seconds}s`, '--drain', `${drainSeconds}s`, '--json', file);
+  return { flags, file };
+}
+
+export function readResult(file: string): LoadResult {
+  return JSON.parse(readFileSync(file, 'utf8')) as LoadResult;
 }
