@@ -6,7 +6,7 @@
  *      0  u32    magic        'DNL1'
  *      4  u16    version      1
  *      6  u8     kind         BatchKind.*
- *      7  u8     reserved     0
+ *      7  u8     flags        BatchFlag.*
  *      8  u32    crc          CRC32C of bytes 12 .. byteLength, stamped by the log
  *     12  u32    byteLength   header included
  *     16  u32    count        entries
@@ -36,12 +36,18 @@ export const BATCH_MAGIC = 0x314c_4e44;
 export const BATCH_VERSION = 1;
 
 export const BatchKind = { FRAMES: 1, FANOUT: 2, EGRESS: 3 } as const;
+/** What a log does with a batch. */
+export const BatchFlag = {
+  /** It has new sends: it may be refused when the disk is nearly full. Others go on into the reserve. */
+  SENDS: 1,
+} as const;
 export const SourceKind = { GATEWAY: 1, CONVERSATION: 2, USER: 3, LANE: 4 } as const;
 
 export const BatchAt = {
   MAGIC: 0,
   VERSION: 4,
   KIND: 6,
+  FLAGS: 7,
   CRC: 8,
   LENGTH: 12,
   COUNT: 16,

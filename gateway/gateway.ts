@@ -4,8 +4,8 @@
  */
 import type { Batch } from '../core/batch.js';
 import { CloseCodes, type CloseCode, ErrorCodes } from '../core/errors.js';
-import { At, encodeFrame, Flag, isSequenced, Kind, makeFrame, readU53, writeFrame } from '../core/frame.js';
-import { hashUser, partitionOfHash, userOfDevice } from '../core/ids.js';
+import { At, encodeFrame, Flag, frameLength, isSequenced, Kind, makeFrame, readU53, writeFrame } from '../core/frame.js';
+import { hashConversation, hashUser, partitionOfHash, userOfDevice } from '../core/ids.js';
 import {
   ADMISSIONS_BURST,
   CONNECTIONS_PER_USER_MAX,
@@ -268,10 +268,21 @@ export class Gateway {
     if (session === undefined) return;
     const kind = bytes[at + At.KIND]!;
     if (topic === Topic.USER) return this.closeSession(session, CloseCodes.BACKBONE_LOST);
+    if (kind === Kind.READ) return this.#again(bytes, view, at);
     if (!isSequenced(kind)) return;
     const error = refusal === LogRefusal.DISK_FULL ? ErrorCodes.DISK_FULL : ErrorCodes.UNAVAILABLE;
     this.#replies.reject(view, at, session.device, error, this.#options.clock.wallMs());
     session.socket?.send(this.#replies.take());
+  }
+
+  /** A READ has no answer that its client would wait for: the gateway itself hands it on again. Without sends it is not refused. */
+  #again(bytes: Uint8Array, view: DataView, at: number): void {
+    const partition = partitionOfHash(
+      hashConversation(readU53(view, at + At.CONV_A), readU53(view, at + At.CONV_B)),
+      this.#options.conversationPartitions,
+    );
+    const length = frameLength(view, at);
+    this.#batching.builder(Topic.CONVERSATION, partition, length)?.frame(bytes, at, length);
   }
 
   // --- the end ----------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
  *
  * A bad frame is rejected and the next one looked at, as long as it is known where that begins; otherwise the connection ends.
  */
+import { BatchAt, BatchFlag } from '../core/batch.js';
 import { CloseCodes, type CloseCode, type ErrorCode, ErrorCodes } from '../core/errors.js';
 import { canonicalTable, checkDeviceTable } from '../core/device-table.js';
 import {
@@ -240,6 +241,7 @@ export class Inbound {
     if (builder === undefined) return false;
     const at = builder.frame(bytes, from, length);
     const { view } = builder;
+    if (isSequenced(kind)) builder.bytes[BatchAt.FLAGS] = BatchFlag.SENDS;
     writeU53(view, at + At.DEVICE, session.device);
     if (kind !== Kind.READ) view.setUint32(at + At.SEQ, 0);
     if (kind !== Kind.ACK) writeU53(view, at + At.INBOX, 0);

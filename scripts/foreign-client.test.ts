@@ -26,7 +26,7 @@ function canonical(bytes: Uint8Array): Uint8Array[] {
 }
 
 /** The reference server on the loopback interface. A token is a user's number. */
-async function serve(): Promise<{ url: string; close(): void }> {
+async function serve(): Promise<{ url: string; close: () => void }> {
   const reference = new ReferenceServer(new Prng(1));
   const sockets = new Map<ServerConnection, WebSocket>();
   const run = (): void => {
@@ -55,7 +55,7 @@ async function serve(): Promise<{ url: string; close(): void }> {
   });
   return {
     url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}/socket`,
-    close: () => server.close(),
+    close: () => void server.close(),
   };
 }
 
@@ -63,14 +63,14 @@ for (const tokens of [
   ['700', '3000000000000'],
   ['5', '4', '6'],
 ]) {
-  test(`${tokens.length} foreign clients and the reference server`, async () => {
+  test(`${tokens.length} foreign clients and the reference server`, async (context) => {
     const server = await serve();
+    context.after(server.close);
     const passed: string[] = [];
     await runScenarios({ url: server.url, tokens }, ({ name, error }) => {
       if (error !== undefined) throw error;
       passed.push(name);
     });
-    server.close();
     assert.deepEqual(
       passed,
       scenarios.map(({ name }) => name),

@@ -17,7 +17,7 @@ import { MUTATIONS } from './mutations.js';
 import { randomHistory } from './random-history.js';
 
 const STEPS = 250;
-const PLACES_PER_MUTATION = 12;
+const PLACES_PER_MUTATION = 8;
 const SEEDS_PER_MUTATION = 600;
 
 /** Feeds events to `parts` checkers by device; what no device tells goes to all. */
@@ -35,11 +35,11 @@ function firstOf(verdict: Verdict): string {
   return first === undefined ? 'no violation' : describeViolation(first);
 }
 
-test('random correct histories pass, in one part, in two and in three', () => {
+test('random correct histories pass, whole, and in two or three parts', () => {
   let deliveries = 0;
   for (let seed = 0; seed < 1_000; seed++) {
     const events = randomHistory(new Prng(seed), { steps: STEPS });
-    for (let parts = 1; parts <= 3; parts++) {
+    for (const parts of [1, 2 + (seed % 2)]) {
       const verdict = verdictOf(events, parts);
       deliveries += verdict.deliveries;
       assert.ok(verdict.isClean, `seed ${seed}, ${parts} parts: ${firstOf(verdict)}`);

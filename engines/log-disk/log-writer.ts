@@ -3,7 +3,7 @@
  * syncs it while the next group is gathered. Rings the readers when there is something to read, and the producers when there
  * are outcomes.
  */
-import { BATCH_MAGIC, BatchAt, writeU53LE } from '../../core/batch.js';
+import { BATCH_MAGIC, BatchAt, BatchFlag, writeU53LE } from '../../core/batch.js';
 import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
 import { AppendOutcome, Refusal } from '../../core/ports.js';
@@ -74,6 +74,11 @@ interface Member {
 }
 
 /** The log trusts batches from other threads no further than what would make a segment unreadable. */
+/** New sends are refused in time; what finishes older ones (receipts) goes on into the reserve. */
+function hasSends(bytes: Uint8Array): boolean {
+  return (bytes[BatchAt.FLAGS]! & BatchFlag.SENDS) !== 0;
+}
+
 function isBatch(bytes: Uint8Array): boolean {
   if (bytes.length < BATCH_HEADER_BYTES || bytes.length > BATCH_BYTES_MAX) return false;
   const view = viewOf(bytes);
@@ -232,7 +237,7 @@ export class LogWriter {
     let refusal: number = Refusal.NONE;
     if (bytes.length > BATCH_BYTES_MAX) refusal = Refusal.TOO_LARGE;
     else if (partition >= this.#data.partitions || !isBatch(bytes)) refusal = Refusal.FAILED;
-    else if (producer.guarded && this.#refusing) refusal = Refusal.DISK_FULL;
+    else if (producer.guarded && this.#refusing && hasSends(bytes)) refusal = Refusal.DISK_FULL;
     if (refusal === Refusal.NONE && !this.#journal.canAdd(bytes.length)) return false;
     const copy = producer.guarded || refusal !== Refusal.NONE ? undefined : bytes.slice();
     const offset = refusal === Refusal.NONE ? this.#journal.add(partition, bytes) : -1;

@@ -6,14 +6,13 @@
  * tail); if a batch further on says that the journal was synced past this place, acknowledged data is damaged, and the journal
  * is not opened.
  */
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BATCH_MAGIC, BatchAt, checkBatch, readU53LE } from '../../core/batch.js';
 import { DunlinError } from '../../core/errors.js';
 import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
 import { nativeCrc32c } from '../crc32c.js';
-import { type Files, readFully } from './files.js';
+import { type Files, readFully, writeFully } from './files.js';
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName, segmentNumber } from './layout.js';
 
 const SEGMENT_MAGIC_BYTES = [0x44, 0x4e, 0x4c, 0x4a];
@@ -234,7 +233,7 @@ function cutTail(files: Files, path: string, scan: Scan, reports: string[]): voi
     const tail = new Uint8Array(size - scan.end);
     readFully(files, fd, tail, 0, tail.length, scan.end);
     const blank = tail.every((byte) => byte === 0);
-    const copy = blank ? '' : keepCopy(`${path}.cut-${scan.end}`, tail);
+    const copy = blank ? '' : keepCopy(files, `${path}.cut-${scan.end}`, tail);
     files.truncate(fd, scan.end);
     files.syncNow(fd);
     if (blank) return;
@@ -247,9 +246,15 @@ function cutTail(files: Files, path: string, scan: Scan, reports: string[]): voi
 }
 
 /** Puts aside what is cut off. That is a courtesy: the start does not depend on it. */
-function keepCopy(path: string, tail: Uint8Array): string {
+function keepCopy(files: Files, path: string, tail: Uint8Array): string {
   try {
-    writeFileSync(path, tail, { flush: true });
+    const fd = files.open(path, true);
+    try {
+      writeFully(files, fd, tail, 0, tail.length, 0);
+      files.syncNow(fd);
+    } finally {
+      files.close(fd);
+    }
     return `A copy is in ${path}.`;
   } catch (error) {
     return `No copy could be kept: ${(error as Error).message}.`;
