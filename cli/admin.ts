@@ -35,15 +35,6 @@ function createMetrics(backbone: Backbone): Registry {
     }
   };
   update();
-  // A gauge collects right before the registry is rendered; one collector updates all of them.
-  new Gauge({
-    name: 'dunlin_up',
-    help: '1 while the backbone runs',
-    registers: [registry],
-    collect() {
-      this.set(1);
-    },
-  });
   const render = registry.metrics.bind(registry);
   registry.metrics = async () => {
     update();

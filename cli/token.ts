@@ -1,5 +1,5 @@
 /** `dunlin token`: a token of the development issuer, whose key lies in the data directory. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { DEVICE_NUMBER_MAX } from '../core/limits.js';
 import { createDevelopmentIssuer, userIdOfName } from '../gateway/tokens.js';
 import { defaultDataDirectory } from './defaults.js';
@@ -10,7 +10,9 @@ export function tokenCommand(): Command {
     .description('Print a development token. Its key lies in the data directory and is taken on loopback only.')
     .requiredOption('--user <name or id>', 'user id in decimal, or a name, which is hashed into an id')
     .option('--device <number>', 'device number', wholeNumber(1, DEVICE_NUMBER_MAX), 1)
-    .option('--ttl <time>', 'how long the token is good', durationMs, 24 * 3_600_000)
+    .addOption(
+      new Option('--ttl <time>', 'how long the token is good').argParser(durationMs).default(24 * 3_600_000, '24h'),
+    )
     .option('--data <directory>', 'data directory of the backbone', defaultDataDirectory())
     .option('--json', 'print {"user", "device", "expires_ms", "token"}')
     .addHelpText(

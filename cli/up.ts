@@ -1,5 +1,5 @@
 /** `dunlin up`: the whole backbone in one process, on the embedded engines. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { DunlinError } from '../core/errors.js';
 import {
   ADMISSIONS_PER_SECOND,
@@ -9,6 +9,7 @@ import {
   DRAIN_MS,
   PARTITIONS_DEFAULT,
   PARTITIONS_MAX,
+  RETAIN_BYTES,
 } from '../core/limits.js';
 import { type Backbone, startBackbone } from '../pipelines/backbone.js';
 import { startAdmin } from './admin.js';
@@ -43,6 +44,10 @@ Examples:
 
 Without --keys the backbone takes tokens of its own development issuer (\`dunlin token\`), on loopback only.`;
 
+function sized(flags: string, description: string, bytes: number, shown: string): Option {
+  return new Option(flags, description).argParser(byteSize).default(bytes, shown);
+}
+
 export function upCommand(): Command {
   return new Command('up')
     .description('Serve: gateways, log, pipelines and store in one process, with its data on this disk.')
@@ -65,8 +70,10 @@ export function upCommand(): Command {
     .option('--keys <file or URL>', 'JWKS, JWK or PEM public key that signs the tokens')
     .option('--tls-key <file>', 'TLS private key, PEM')
     .option('--tls-cert <file>', 'TLS certificate chain, PEM')
-    .option('--disk-reserve <size>', 'refuse new sends when the disk has less free', byteSize, DISK_RESERVE_BYTES)
-    .option('--retain <size>', 'keep at least this much of each log', byteSize, 256 * 2 ** 20)
+    .addOption(
+      sized('--disk-reserve <size>', 'refuse new sends when the disk has less free', DISK_RESERVE_BYTES, '256m'),
+    )
+    .addOption(sized('--retain <size>', 'keep at least this much of each log', RETAIN_BYTES, '256m'))
     .option(
       '--frames-per-second <number>',
       'frames a second that one connection may send',
@@ -85,7 +92,7 @@ export function upCommand(): Command {
       wholeNumber(1, 1_000_000),
       ADMISSIONS_PER_SECOND,
     )
-    .option('--drain <time>', 'how long a stop may take', durationMs, DRAIN_MS)
+    .addOption(new Option('--drain <time>', 'how long a stop may take').argParser(durationMs).default(DRAIN_MS, '30s'))
     .option('--json', 'print one JSON object when ready, and nothing else')
     .addHelpText('after', EXAMPLES)
     .action(up);

@@ -21,9 +21,8 @@
  *    application has acknowledged, and everything behind it is delivered again, outcomes included; with `'messages'` only
  *    messages wait for it; with `'auto'` an event counts as processed when its handler returns.
  */
-import { checkDeviceTable } from '../core/device-table.js';
 import { CloseCodes, DunlinError, ErrorCodes, errorOfCode } from '../core/errors.js';
-import { Flag, isSequenced, Kind, payloadBytesMax, scanFrame, viewOf } from '../core/frame.js';
+import { Flag, isSequenced, Kind, scanFrame, viewOf } from '../core/frame.js';
 import { isConversation, isDeviceNumber, isUserId, numberOfDevice, userOfDevice } from '../core/ids.js';
 import {
   ACK_DELAY_MS,
@@ -38,82 +37,30 @@ import {
   GROUP_MEMBERS_MAX,
   HEARTBEAT_MS,
   IDLE_TIMEOUT_MS,
-  MESSAGE_TTL_S_MAX,
   SEQUENCE_MAX,
   WATCH_TTL_MS,
   WATCHED_PER_USER_MAX,
 } from '../core/limits.js';
 import { readMembers } from '../core/members.js';
 import type { Prng } from '../core/prng.js';
+import { checkSend, checkUser, savedEntry } from './check-calls.js';
 import { Conversation, type Entry } from './conversation.js';
 import { type ClientEvents, GapReason } from './events.js';
 import { Link, LinkState } from './link.js';
+import type { ClientCoreOptions, ControlFrame, Delivered, SendOptions } from './options.js';
 import { Output } from './output.js';
 import { Pace } from './pace.js';
-import { decodeSnapshot, encodeSnapshot, type SavedConversation, type SavedEntry, type Snapshot } from './snapshot.js';
+import { decodeSnapshot, encodeSnapshot, type SavedConversation, type Snapshot } from './snapshot.js';
 import { FrameView } from './view.js';
 
 export { type ClientEvents, GapReason } from './events.js';
 export { LinkState, nameOfLinkState } from './link.js';
+export type { ClientCoreOptions, SendOptions } from './options.js';
 export type { FrameView } from './view.js';
 
 const PROTOCOL_VERSION = 1;
 const EMPTY = new Uint8Array(0);
 const NEVER = Number.POSITIVE_INFINITY;
-
-export interface ClientCoreOptions {
-  /** Device key: user × 128 + device number. The token must name the same device. */
-  readonly device: number;
-  readonly random: Prng;
-  /** Bytes of an earlier `snapshot`. Throws a DunlinError if it is damaged, or another device's. */
-  readonly snapshot?: Uint8Array | undefined;
-  /**
-   * True: this device number was never used before, so its counters start at 1 everywhere. Otherwise the core asks with
-   * INFO before its first send in each conversation that its saved state does not know. Default false.
-   */
-  readonly freshDevice?: boolean | undefined;
-  /** When a received frame counts as processed: see the head of this file. Default 'auto'. */
-  readonly acknowledge?: 'auto' | 'messages' | 'all' | undefined;
-  /** True: the shell gets a new token for every attempt, so an expired one is no reason to stay away. Default false. */
-  readonly renewsToken?: boolean | undefined;
-  readonly heartbeatMs?: number | undefined;
-  readonly idleTimeoutMs?: number | undefined;
-  readonly outboxMax?: number | undefined;
-  /** Own pace; below the server's limits by default. */
-  readonly framesPerSecond?: number | undefined;
-  readonly bytesPerSecond?: number | undefined;
-}
-
-export interface SendOptions {
-  /** A sequenced kind; default MESSAGE. */
-  readonly kind?: number;
-  /** MESSAGE: 1 … 30 days; default 0, which is 30 days. */
-  readonly ttlSeconds?: number;
-  /** GROUP_ROLE: 1 admin, 0 member. */
-  readonly role?: number;
-  /** MESSAGE: Flag.DEVICE_TABLE. */
-  readonly flags?: number;
-  /** A number below 2^53 that comes back with the outcome, also after a restart. */
-  readonly tag?: number;
-}
-
-/** A positioned frame that was delivered and is not acknowledged yet. */
-interface Delivered {
-  readonly position: number;
-  /** True if it waits for the application. */
-  readonly held: boolean;
-  readonly conversation: Conversation | undefined;
-  /** The sequence it took; 0: none. */
-  readonly seq: number;
-  /** The entry whose outcome it was. */
-  readonly entry: Entry | undefined;
-}
-
-interface ControlFrame {
-  readonly kind: number;
-  readonly convB: number;
-  readonly extra: number;
-}
 
 export class ClientCore {
   readonly device: number;
@@ -1071,32 +1018,5 @@ export class ClientCore {
       this.#outbox += entries.length;
     }
     for (const [user, blocked] of snapshot.blocks) this.#blocks.set(user, blocked);
-  }
-}
-
-function savedEntry({ kind, flags, extra, payload, tag, counter, transmissions }: Entry): SavedEntry {
-  return { kind, flags, extra, payload, tag, counter, wasSent: transmissions > 0 };
-}
-
-function checkUser(user: number): void {
-  if (!isUserId(user)) throw new DunlinError(`${user} is not a user id.`);
-}
-
-/** What the gateway would refuse for ever is refused here, before it takes a counter. */
-function checkSend(kind: number, flags: number, extra: number, convA: number, payload: Uint8Array): void {
-  if (!isSequenced(kind)) throw new DunlinError(`Kind ${kind} is not sequenced: 1 to 6.`);
-  if (kind !== Kind.MESSAGE && convA !== 0) throw new DunlinError(`Kind ${kind} changes a group; convA must be 0.`);
-  if ((flags & ~Flag.DEVICE_TABLE) !== 0 || (flags !== 0 && kind !== Kind.MESSAGE)) {
-    throw new DunlinError(`Flags ${flags} are not for kind ${kind}: a MESSAGE may have DEVICE_TABLE (1).`);
-  }
-  if (payload.length > payloadBytesMax(flags)) {
-    throw new DunlinError(`The payload has ${payload.length} bytes, the limit is ${payloadBytesMax(flags)}.`);
-  }
-  if (flags !== 0 && !checkDeviceTable(payload, 0, payload.length)) {
-    throw new DunlinError('The payload is not a device table in canonical form; encodeDeviceTable writes one.');
-  }
-  const extraMax = kind === Kind.MESSAGE ? MESSAGE_TTL_S_MAX : 1;
-  if (!Number.isInteger(extra) || extra < 0 || extra > extraMax) {
-    throw new DunlinError(`The time to live or role is ${extra}; it must be a whole number from 0 to ${extraMax}.`);
   }
 }

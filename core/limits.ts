@@ -47,7 +47,9 @@ export const PARTITIONS_MAX = 256;
 export const PARTITIONS_DEFAULT = 4;
 /** A log segment is closed at this size. */
 export const SEGMENT_BYTES = 64 * MIB;
-/** Highest number of batches written with one fdatasync. */
+/** A log keeps at least this much of what everybody has read. */
+export const RETAIN_BYTES = 256 * MIB;
+/** Highest number of bytes written with one fdatasync. */
 export const GROUP_COMMIT_BYTES_MAX = 8 * MIB;
 /** Ring between two threads. More than two of the largest batches, so that one batch never blocks for ever. */
 export const RING_BYTES = 16 * MIB;

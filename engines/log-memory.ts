@@ -5,7 +5,7 @@
  * An append waits in its producer's queue until `write` takes it, and what is written is durable after `sync`. With `automatic`
  * both happen at the end of every append.
  */
-import { BATCH_MAGIC, type Batch, BatchAt, openBatch, stampBatch } from '../core/batch.js';
+import { BATCH_MAGIC, BATCH_VERSION, type Batch, BatchAt, BatchKind, openBatch, stampBatch } from '../core/batch.js';
 import type { Crc32c } from '../core/crc32c.js';
 import { DunlinError } from '../core/errors.js';
 import { viewOf } from '../core/frame.js';
@@ -333,7 +333,10 @@ export class MemoryLog implements Log {
 function isBatch(bytes: Uint8Array): boolean {
   if (bytes.length < BATCH_HEADER_BYTES) return false;
   const view = viewOf(bytes);
-  return view.getUint32(0, true) === BATCH_MAGIC && view.getUint32(BatchAt.LENGTH, true) === bytes.length;
+  const kind = view.getUint8(BatchAt.KIND);
+  if (view.getUint32(0, true) !== BATCH_MAGIC || view.getUint32(BatchAt.LENGTH, true) !== bytes.length) return false;
+  if (view.getUint16(BatchAt.VERSION, true) !== BATCH_VERSION || view.getUint8(7) !== 0) return false;
+  return kind === BatchKind.FRAMES || kind === BatchKind.FANOUT;
 }
 
 class MemoryConsumer implements LogConsumer {

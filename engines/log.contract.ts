@@ -1,7 +1,7 @@
 /** What every log engine must do, as one suite: `logContract(name, open)` registers its tests. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkBatch } from '../core/batch.js';
+import { BatchAt, BatchKind, checkBatch } from '../core/batch.js';
 import { DunlinError } from '../core/errors.js';
 import { BATCH_BYTES_MAX } from '../core/limits.js';
 import {
@@ -283,15 +283,17 @@ export function logContract(engine: string, open: OpenLog): void {
 
   topicTest(`${engine}: what is no batch, or for no partition, is refused`, open, async (opened, topic) => {
     const cut = testBatch(0, 1).subarray(0, 100);
+    const egress = testBatch(0, 1);
+    egress[BatchAt.KIND] = BatchKind.EGRESS;
     const told = await appendAll(opened, topic, [
-      ...[new Uint8Array(10), new Uint8Array(100), cut].map((batch) => ({ partition: 0, batch })),
+      ...[new Uint8Array(10), new Uint8Array(100), cut, egress].map((batch) => ({ partition: 0, batch })),
       { partition: CONTRACT_PARTITIONS, batch: testBatch(0, 1) },
     ]);
     assert.deepEqual(
       told.map(({ outcome, refusal }) => [outcome, refusal]),
       told.map(() => [AppendOutcome.REFUSED, Refusal.FAILED]),
     );
-    assert.equal(told.length, 4);
+    assert.equal(told.length, 5);
     assert.deepEqual(read(opened.log, topic, from(0, 0, 0)), []);
   });
 

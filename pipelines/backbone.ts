@@ -335,7 +335,8 @@ class EmbeddedBackbone implements Backbone {
     const metrics = this.#lanes.flatMap((lane) =>
       describeLane(lane.stage, lane.number, lane.supervised?.restarts ?? 0, lane.status),
     );
-    for (const gateway of this.#gateways) metrics.push(...describeGateway(gateway.number, gateway.supervised?.restarts ?? 0, gateway.metrics));
+    for (const gateway of this.#gateways)
+      metrics.push(...describeGateway(gateway.number, gateway.supervised?.restarts ?? 0, gateway.metrics));
     ['conversation', 'user'].forEach((topic, number) => {
       const help = 'bytes appended to the log since the process started';
       metrics.push({

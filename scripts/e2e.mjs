@@ -13,7 +13,7 @@ const [tap, ...patterns] = process.argv.slice(2);
 const directory = join(root, 'dist', 'scripts', 'e2e');
 const files = readdirSync(directory)
   .filter((file) => file.endsWith('.e2e.js') && patterns.every((pattern) => file.includes(pattern)))
-  .sort()
+  .toSorted()
   .map((file) => join(directory, file));
 const reporters = ['--test-reporter=spec', '--test-reporter-destination=stdout'];
 if (tap !== undefined && tap !== '-') reporters.push('--test-reporter=tap', `--test-reporter-destination=${tap}`);

@@ -4,7 +4,7 @@
  */
 import { importsOf, reachable, type Source, stripComments } from './sources.js';
 
-export const LINES_MAX = 1_000;
+export const LINES_MAX = 1_100;
 
 /** Where a process begins: started by hand, by a script, by npm or by an importing application. */
 export const ENTRY_POINTS: readonly RegExp[] = [

@@ -11,7 +11,7 @@ function testFiles(directory) {
   return readdirSync(directory, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.js'))
     .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)))
-    .sort();
+    .toSorted();
 }
 
 function run(args) {

@@ -13,7 +13,7 @@ import type { Files } from './files.js';
 import { OUTCOME_BYTES } from './handles.js';
 import { Durability, Journal } from './journal.js';
 import { ControlCell } from './layout.js';
-import type { JournalStart } from './recover.js';
+import { isLoggable, type JournalStart } from './recover.js';
 
 export interface LogProducerData {
   readonly ring: SharedArrayBuffer;
@@ -82,7 +82,8 @@ function hasSends(bytes: Uint8Array): boolean {
 function isBatch(bytes: Uint8Array): boolean {
   if (bytes.length < BATCH_HEADER_BYTES || bytes.length > BATCH_BYTES_MAX) return false;
   const view = viewOf(bytes);
-  return view.getUint32(0, true) === BATCH_MAGIC && view.getUint32(BatchAt.LENGTH, true) === bytes.length;
+  if (view.getUint32(0, true) !== BATCH_MAGIC || !isLoggable(view, 0)) return false;
+  return view.getUint32(BatchAt.LENGTH, true) === bytes.length;
 }
 
 export class LogWriter {

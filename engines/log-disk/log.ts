@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { DunlinError } from '../../core/errors.js';
-import { DISK_RESERVE_BYTES, RING_BYTES, SEGMENT_BYTES } from '../../core/limits.js';
+import { DISK_RESERVE_BYTES, RETAIN_BYTES, RING_BYTES, SEGMENT_BYTES } from '../../core/limits.js';
 import { createDoorbell } from '../doorbell.js';
 import { createRing } from '../ring.js';
 import { realFiles } from './files.js';
@@ -97,7 +97,7 @@ export async function createLog(options: LogOptions): Promise<EmbeddedLog> {
       })),
       readers: topic.readers,
       segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
-      retainBytes: options.retainBytes ?? 256 * 1024 * 1024,
+      retainBytes: options.retainBytes ?? RETAIN_BYTES,
       diskReserveBytes: options.diskReserveBytes ?? DISK_RESERVE_BYTES,
     };
     try {

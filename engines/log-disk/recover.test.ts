@@ -31,6 +31,7 @@ function made(batches: number, synced = 0, payloadBytes = 30): Uint8Array {
     journal.writeGroup();
     if (n < synced) syncJournal(journal);
   }
+  journal.close();
   return files.contents.get(FIRST)!;
 }
 
@@ -43,6 +44,7 @@ function madeThree(): MemoryFiles {
     journal.add(n % TEST_PARTITIONS, testBatch(0, n));
     journal.writeGroup();
   }
+  journal.close();
   return files;
 }
 
@@ -170,6 +172,7 @@ test('a payload that looks like a batch with a mark does not make a torn tail lo
   last.set(trap, last.length - 100);
   journal.add(0, last);
   journal.writeGroup();
+  journal.close();
   const whole = files.contents.get(FIRST)!;
   const { end } = recover(filesOf([FIRST, whole.subarray(0, whole.length - 1)]));
   assert.equal(end, startOf(whole, 1));

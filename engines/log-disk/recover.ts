@@ -7,7 +7,7 @@
  * is not opened.
  */
 import { join } from 'node:path';
-import { BATCH_MAGIC, BatchAt, checkBatch, readU53LE } from '../../core/batch.js';
+import { BATCH_MAGIC, BATCH_VERSION, BatchAt, BatchKind, checkBatch, readU53LE } from '../../core/batch.js';
 import { DunlinError } from '../../core/errors.js';
 import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
@@ -41,10 +41,21 @@ export interface Scan {
   readonly mark: number;
 }
 
+/**
+ * The checksum does not cover version, kind and the reserved byte: they are compared. FRAMES and FANOUT differ in two bits, and
+ * nothing else is logged.
+ */
+export function isLoggable(view: DataView, at: number): boolean {
+  if (view.getUint16(at + BatchAt.VERSION, true) !== BATCH_VERSION || view.getUint8(at + 7) !== 0) return false;
+  const kind = view.getUint8(at + BatchAt.KIND);
+  return kind === BatchKind.FRAMES || kind === BatchKind.FANOUT;
+}
+
 /** Length of the valid batch at `at`, or a sentence. */
 export function batchAt(bytes: Uint8Array, view: DataView, at: number): number | string {
   if (at + BATCH_HEADER_BYTES > bytes.length) return 'a batch header is cut';
   if (view.getUint32(at, true) !== BATCH_MAGIC) return 'no batch begins here';
+  if (!isLoggable(view, at)) return 'a batch is of no version or kind that a log holds';
   const length = view.getUint32(at + BatchAt.LENGTH, true);
   if (length < BATCH_HEADER_BYTES || length > BATCH_BYTES_MAX) return `a batch says ${length} bytes`;
   if (at + length > bytes.length) return 'a batch is cut';

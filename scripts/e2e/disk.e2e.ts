@@ -35,8 +35,18 @@ for (const { name, leaveBytes } of [
     const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256m', 'tmpfs', directory]);
     if (mounted.status !== 0) return context.skip('this machine allows no mounts');
     try {
-      const server = await startServer({ data: join(directory, 'data'), args: ['--disk-reserve', '64m', '--retain', '0'] });
-      const { flags, file } = loadFlags({ url: server.url, data: server.data, users: 100, rate: 500, seconds: 10, drainSeconds: 40 });
+      const server = await startServer({
+        data: join(directory, 'data'),
+        args: ['--disk-reserve', '64m', '--retain', '0'],
+      });
+      const { flags, file } = loadFlags({
+        url: server.url,
+        data: server.data,
+        users: 100,
+        rate: 500,
+        seconds: 10,
+        drainSeconds: 40,
+      });
       const load = runDunlin(['load', ...flags]);
       await load.line(/sending/);
       const filler = fill(directory, leaveBytes);

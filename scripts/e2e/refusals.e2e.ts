@@ -85,7 +85,7 @@ test('a torn tail is cut with a report, and the server starts', async () => {
         /conversation/.test(entry.parentPath ?? entry.path),
     )
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-    .sort()
+    .toSorted()
     .at(-1);
   assert.ok(journal !== undefined, 'there is a segment file');
   const bytes = readFileSync(journal);

@@ -3,7 +3,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { startBackbone } from '../../pipelines/backbone.js';
-import { fixedPort, loadFlags, readResult, restartServer, runDunlin, startServer, temporaryDirectory } from './harness.js';
+import {
+  fixedPort,
+  loadFlags,
+  readResult,
+  restartServer,
+  runDunlin,
+  startServer,
+  temporaryDirectory,
+} from './harness.js';
 
 test('lanes and gateways die one after the other under load, and are started again', async (context) => {
   const data = temporaryDirectory('threads');
@@ -21,7 +29,13 @@ test('lanes and gateways die one after the other under load, and are started aga
     admissionsPerSecond: 10_000,
     warn: (sentence) => warnings.push(sentence),
   });
-  const { flags, file } = loadFlags({ url: `ws://127.0.0.1:${backbone.port}/socket`, data, users: 100, rate: 500, seconds: 20 });
+  const { flags, file } = loadFlags({
+    url: `ws://127.0.0.1:${backbone.port}/socket`,
+    data,
+    users: 100,
+    rate: 500,
+    seconds: 20,
+  });
   const load = runDunlin(['load', ...flags]);
   await load.line(/sending/);
   // The pauses are the experiment's; no result depends on their length.
