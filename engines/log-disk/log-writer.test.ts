@@ -219,15 +219,15 @@ test('a stop on a full disk ends: what is not written is refused', async () => {
 test('a failed sync is final: outcomes are unknown, the failure is told once, and nothing is tried again', async () => {
   for (const durability of Object.values(Durability)) {
     let syncs = 0;
-    let later: Bench | undefined;
+    const later: { bench?: Bench } = {};
     const sync: Files['sync'] = (_fd, done) => {
       syncs++;
       // What comes after the failing sync has begun.
-      later?.append(0, 2);
+      later.bench?.append(0, 2);
       setImmediate(() => done(failure('EIO')));
     };
     const bench = new Bench({ guarded: [false], files: { sync }, durability });
-    later = bench;
+    later.bench = bench;
     bench.append(0, 0);
     bench.append(0, 1);
     bench.run();

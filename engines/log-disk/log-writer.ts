@@ -213,11 +213,12 @@ export class LogWriter {
     this.#blockedBytes = 0;
     if (this.#journal.unsyncedBytes > UNSYNCED_BYTES_MAX) return 0;
     let taken = this.#retry.length > 0 ? this.#gatherRetries() : 0;
+    const waits = this.#retry.length > 0 || performance.now() < this.#retryAtMs;
     for (let idle = 0; idle < this.#producers.length; ) {
       const producer = this.#producers[this.#nextProducer]!;
       const record = producer.reader.peek();
       // What met a full disk goes first; only refusals are told meanwhile.
-      if (record === undefined || (this.#retry.length > 0 && !producer.guarded)) {
+      if (record === undefined || (waits && !producer.guarded)) {
         idle++;
       } else if (this.#take(producer, record)) {
         idle = 0;
