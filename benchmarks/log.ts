@@ -1,228 +1,136 @@
 /**
- * What the log on disk makes of the disk: durable MB/s of the CONVERSATION log against the same bytes written to one file in
- * the same run, with one fdatasync at the end, and with one every 8 MiB. Prints one JSON object.
+ * The embedded log alone: bytes made durable a second, against what the same disk takes when a file is written from one end to
+ * the other and synced once at the end. Both in turn, in the same run. Prints JSON, a line a figure.
  *
- *   node dist/benchmarks/log.js [--tiny] [--data DIR]
+ *   node dist/benchmarks/log.js [--tiny] [directory]
  *
- * A round measures each way once, and every round begins with another one: disks that others use, or that are fast only for a
- * while, change from one second to the next. A batch counts when its outcome DURABLE has arrived; the first ones of a log, in
- * which its thread and its rings get warm, are not counted. Afterwards everything is read back; the hash says that all of it was
- * there, in order.
+ * One producer fills four partitions with batches of one size and waits for the last outcome. The ratio is the median of the
+ * ratios of neighbouring runs. The hash folds partition and offset of every outcome, in order: it depends on nothing but the
+ * numbers of bytes.
  */
 import fs from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
-import { Kind, makeFrame, writeFrame } from '../core/frame.js';
+import { encodeFrame, Kind, makeFrame } from '../core/frame.js';
 import { mix32 } from '../core/ids.js';
-import { BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_COMMIT_BYTES_MAX } from '../core/limits.js';
-import { AppendOutcome, type LogConsumer, type LogProducer } from '../core/ports.js';
+import { AppendOutcome, Topic } from '../core/ports.js';
 import { createDoorbell, Doorbell } from '../engines/doorbell.js';
-import { openLog, openProducer } from '../engines/log-disk/handles.js';
+import { openProducer } from '../engines/log-disk/handles.js';
 import { Durability } from '../engines/log-disk/journal.js';
-import { createLog, type EmbeddedLog } from '../engines/log-disk/log.js';
+import { createLog } from '../engines/log-disk/log.js';
 
 const KIB = 1_024;
-const MIB = 1_024 * KIB;
+const MB = 1e6;
 const PARTITIONS = 4;
-/** Payload of a frame: with its header, about a message of the world's mix. */
-const PAYLOAD_BYTES = 122;
-const WRITE_BYTES = MIB;
+const PAYLOAD_BYTES = 1_000;
 
-const isTiny = process.argv.includes('--tiny');
-const totalBytes = isTiny ? MIB : 1_024 * MIB;
-const warmUpBytes = isTiny ? 64 * KIB : 64 * MIB;
-const rounds = isTiny ? 2 : 7;
-const dataFlag = process.argv.indexOf('--data');
-const directory = fs.mkdtempSync(join(dataFlag > 0 ? process.argv[dataFlag + 1]! : tmpdir(), 'dunlin-log-'));
-
-interface Measured {
+interface Run {
   readonly mbPerSecond: number;
-  /** Of what was read back; 0 for plain files. */
   readonly hash: number;
 }
 
-interface Way {
-  readonly name: string;
-  run(): Promise<Measured>;
-}
-
-function rate(bytes: number, startedMs: number): number {
-  return bytes / 1e6 / ((performance.now() - startedMs) / 1_000);
-}
-
-// --- the disk itself ------------------------------------------------------------------------------------------------------
-
-function writeFile(syncBytes: number): Measured {
-  const path = join(directory, 'file');
-  const bytes = new Uint8Array(WRITE_BYTES).fill(0x5a);
-  const fd = fs.openSync(path, 'wx');
-  const startedMs = performance.now();
-  for (let at = 0; at < totalBytes; at += WRITE_BYTES) {
-    fs.writeSync(fd, bytes, 0, WRITE_BYTES, at);
-    if ((at + WRITE_BYTES) % syncBytes === 0) fs.fdatasyncSync(fd);
-  }
-  fs.fdatasyncSync(fd);
-  const mbPerSecond = rate(totalBytes, startedMs);
-  fs.closeSync(fd);
-  fs.rmSync(path);
-  return { mbPerSecond, hash: 0 };
-}
-
-// --- the log ----------------------------------------------------------------------------------------------------------------
-
-/** Messages up to a batch of so many bytes. */
 function makeBatch(bytes: number): Uint8Array {
+  const frame = encodeFrame(makeFrame({ kind: Kind.MESSAGE, payload: new Uint8Array(PAYLOAD_BYTES).fill(0x5a) }));
   const builder = new BatchBuilder(bytes);
-  const frameBytes = FRAME_HEADER_BYTES + PAYLOAD_BYTES;
-  const frame = makeFrame({ kind: Kind.MESSAGE, payload: new Uint8Array(PAYLOAD_BYTES).fill(0x5a) });
-  builder.begin(BatchKind.FRAMES, sourceId(SourceKind.GATEWAY, 0), 0, 1);
-  for (let left = bytes - BATCH_HEADER_BYTES; left >= frameBytes; left -= frameBytes) {
-    writeFrame(builder.bytes, builder.view, builder.open(frameBytes), frame);
-  }
+  builder.begin(BatchKind.FRAMES, sourceId(SourceKind.GATEWAY, 0), 0, 0);
+  while (builder.byteLength + frame.length <= bytes) builder.frame(frame, 0, frame.length);
   return builder.finish().slice();
 }
 
-/** Appends so many bytes and a bit, until all is acknowledged; returns how many. */
-async function appendAll(producer: LogProducer, bell: Doorbell, batch: Uint8Array, wanted: number): Promise<number> {
-  const batches = Math.ceil(wanted / batch.length);
-  let appended = 0;
-  let acknowledged = 0;
-  while (acknowledged < batches) {
-    const seen = bell.read();
-    while (appended < batches && producer.append(0, appended % PARTITIONS, batch, appended)) appended++;
-    const told = producer.outcomes((tag, outcome) => {
-      if (outcome !== AppendOutcome.DURABLE) throw new Error(`append ${tag} had outcome ${outcome}`);
-    });
-    acknowledged += told;
-    if (told === 0) await bell.waitAsync(seen);
-  }
-  return batches * batch.length;
+function rate(bytes: number, startNs: bigint): number {
+  return bytes / MB / (Number(process.hrtime.bigint() - startNs) / 1e9);
 }
 
-function hashOf(consumer: LogConsumer, expectedBytes: number): number {
-  let hash = 0;
-  let bytes = 0;
-  for (let batch = consumer.poll(); batch !== undefined; batch = consumer.poll()) {
-    const { partition, offset, byteLength, count } = batch.header;
-    hash = mix32(hash ^ mix32(offset * PARTITIONS + partition) ^ byteLength ^ count);
-    bytes += byteLength;
-  }
-  consumer.close();
-  if (bytes !== expectedBytes) throw new Error(`${bytes} bytes were read back, ${expectedBytes} were appended`);
-  return hash;
-}
-
-async function openEmbedded(doorbell: SharedArrayBuffer): Promise<EmbeddedLog> {
-  const fail = (reason: Error | string): void => {
-    throw new Error(`the log said: ${String(reason)}`);
-  };
-  return await createLog({
-    directory: join(directory, 'log'),
-    topics: [
-      {
-        name: 'conversation',
-        partitions: PARTITIONS,
-        durability: Durability.BEFORE_READ,
-        guarded: true,
-        readers: [],
-      },
-    ],
-    producers: [{ guarded: true, doorbell }],
-    retainBytes: 2 * totalBytes,
-    warn: fail,
-    fatal: fail,
+async function runLog(directory: string, batch: Uint8Array, count: number): Promise<Run> {
+  const shared = createDoorbell();
+  const bell = new Doorbell(shared);
+  const log = await createLog({
+    directory,
+    topics: [{ name: 'log', partitions: PARTITIONS, durability: Durability.BEFORE_READ, guarded: false, readers: [] }],
+    producers: [{ guarded: false, doorbell: shared }],
+    warn: (sentence) => console.error(sentence),
+    fatal: (error) => {
+      throw error;
+    },
   });
-}
-
-async function writeLog(batchBytes: number): Promise<Measured> {
-  const doorbell = createDoorbell();
-  const log = await openEmbedded(doorbell);
   const producer = openProducer(log.producers[0]!);
-  const batch = makeBatch(batchBytes);
-  const bell = new Doorbell(doorbell);
-  const warmUp = await appendAll(producer, bell, batch, warmUpBytes);
-  const startedMs = performance.now();
-  const bytes = await appendAll(producer, bell, batch, totalBytes);
-  const mbPerSecond = rate(bytes, startedMs);
-  const positions = Array.from({ length: PARTITIONS }, (_, partition) => ({ partition, offset: 0 }));
-  const hash = hashOf(openLog(log.handle).consumer(0, positions), warmUp + bytes);
+  let hash = 0;
+  let told = 0;
+  const start = process.hrtime.bigint();
+  let sent = 0;
+  for (;;) {
+    const seen = bell.read();
+    const news = producer.outcomes((tag, outcome, offset) => {
+      if (outcome !== AppendOutcome.DURABLE) throw new Error(`outcome ${outcome}`);
+      hash = mix32(hash ^ (tag % PARTITIONS) ^ (offset << 2));
+      told++;
+    });
+    if (told >= count) break;
+    const before = sent;
+    while (sent < count && producer.append(Topic.CONVERSATION, sent % PARTITIONS, batch, sent)) sent++;
+    // The writer rings for outcomes only: a full queue empties before they come.
+    if (news === 0 && sent === before) await bell.waitAsync(seen);
+  }
+  const mbPerSecond = rate(batch.length * count, start);
   await log.close();
-  fs.rmSync(join(directory, 'log'), { recursive: true });
   return { mbPerSecond, hash };
 }
 
-// --- the comparison -----------------------------------------------------------------------------------------------------------
-
-const ways: readonly Way[] = [
-  { name: 'file, one fdatasync', run: () => Promise.resolve(writeFile(Infinity)) },
-  { name: 'file, fdatasync every 8 MiB', run: () => Promise.resolve(writeFile(GROUP_COMMIT_BYTES_MAX)) },
-  { name: 'log, batches of 256 KiB', run: () => writeLog(256 * KIB) },
-  { name: 'log, batches of 16 KiB', run: () => writeLog(16 * KIB) },
-];
+/** The disk's own figure: one file, writes of 1 MiB, one fdatasync at the end. */
+function runDisk(directory: string, bytes: number): number {
+  fs.mkdirSync(directory, { recursive: true });
+  const block = new Uint8Array(1_024 * KIB).fill(0x5a);
+  const fd = fs.openSync(join(directory, 'sequential'), 'w');
+  const start = process.hrtime.bigint();
+  for (let left = bytes; left > 0; ) left -= fs.writeSync(fd, block, 0, Math.min(block.length, left));
+  fs.fdatasyncSync(fd);
+  const mbPerSecond = rate(bytes, start);
+  fs.closeSync(fd);
+  return mbPerSecond;
+}
 
 function median(values: readonly number[]): number {
   return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)]!;
 }
 
-function round1(value: number): number {
-  return Math.round(value * 10) / 10;
+function rounded(value: number, digits = 1): number {
+  return Number(value.toFixed(digits));
 }
 
-/** Median over the rounds of the one against the other within a round. */
-function ratio(one: readonly Measured[], other: readonly Measured[]): number {
-  return Number(median(one.map((measured, i) => measured.mbPerSecond / other[i]!.mbPerSecond)).toFixed(3));
-}
-
-function describe(measured: readonly Measured[]): Readonly<Record<string, unknown>> {
-  const rates = measured.map(({ mbPerSecond }) => mbPerSecond);
-  return {
-    median: round1(median(rates)),
-    runs: rates.map(round1),
-    spread: [round1(Math.min(...rates)), round1(Math.max(...rates))],
-  };
-}
-
-const results = ways.map((): Measured[] => []);
-try {
-  for (let n = 0; n < rounds; n++) {
-    for (let i = 0; i < ways.length; i++) {
-      const which = (n + i) % ways.length;
-      results[which]!.push(await ways[which]!.run());
+async function measure(root: string, batchBytes: number, totalBytes: number, runs: number): Promise<void> {
+  const batch = makeBatch(batchBytes);
+  const count = Math.ceil(totalBytes / batch.length);
+  const logs: Run[] = [];
+  const disks: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    const directory = fs.mkdtempSync(join(root, 'dunlin-bench-log-'));
+    try {
+      logs.push(await runLog(join(directory, 'log'), batch, count));
+      disks.push(runDisk(join(directory, 'disk'), batch.length * count));
+    } finally {
+      fs.rmSync(directory, { recursive: true, force: true });
     }
   }
-} finally {
-  fs.rmSync(directory, { recursive: true, force: true });
+  const rates = logs.map(({ mbPerSecond }) => mbPerSecond);
+  const hashes = new Set(logs.map(({ hash }) => hash));
+  if (hashes.size !== 1) throw new Error('outcomes differ between runs');
+  console.log(
+    JSON.stringify({
+      benchmark: 'log',
+      scenario: `${batchBytes / KIB} KiB batches, ${PARTITIONS} partitions, ${rounded((batch.length * count) / MB)} MB a run`,
+      figure: rounded(median(rates)),
+      unit: 'MB/s durable',
+      against: { name: 'sequential file, one fdatasync', figure: rounded(median(disks)) },
+      ratio: rounded(median(rates.map((one, i) => one / disks[i]!)), 3),
+      runs,
+      spread: { log: rates.map((one) => rounded(one)), disk: disks.map((one) => rounded(one)) },
+      hash: logs[0]!.hash.toString(16),
+      machine: { cpus: cpus().length, model: cpus()[0]?.model, node: process.version },
+    }),
+  );
 }
 
-const [once, every8, large, small] = results as [Measured[], Measured[], Measured[], Measured[]];
-if (new Set(large.map(({ hash }) => hash)).size > 1 || new Set(small.map(({ hash }) => hash)).size > 1) {
-  throw new Error('two runs of the same appends were read back differently');
-}
-const summary = describe(large);
-console.log(
-  JSON.stringify(
-    {
-      benchmark: 'log',
-      figure: summary['median'],
-      unit: 'MB/s',
-      against: describe(once)['median'],
-      ratio: ratio(large, once),
-      runs: summary['runs'],
-      spread: summary['spread'],
-      ways: Object.fromEntries(ways.map(({ name }, i) => [name, describe(results[i]!)])),
-      ratios: {
-        'batches of 256 KiB to one fdatasync': ratio(large, once),
-        'batches of 256 KiB to fdatasync every 8 MiB': ratio(large, every8),
-        'batches of 16 KiB to one fdatasync': ratio(small, once),
-        'batches of 16 KiB to fdatasync every 8 MiB': ratio(small, every8),
-      },
-      hash: mix32(large[0]!.hash ^ small[0]!.hash).toString(16),
-      bytes: totalBytes,
-      rounds,
-      machine: { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version },
-    },
-    undefined,
-    2,
-  ),
-);
+const tiny = process.argv.includes('--tiny');
+const root = process.argv.slice(2).find((argument) => !argument.startsWith('--')) ?? tmpdir();
+for (const batchBytes of [256 * KIB, 16 * KIB]) await measure(root, batchBytes, (tiny ? 2 : 512) * MB, tiny ? 2 : 5);

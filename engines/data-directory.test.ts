@@ -114,14 +114,17 @@ test('the lock of a process that is dead but not reaped is taken over', async (t
   if (process.platform !== 'linux') return t.skip('there is no /proc here');
   const directory = freshDirectory();
   openDataDirectory(directory).close();
-  // The shell's child ends; what the shell becomes never reaps it.
-  const shell = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  // The shell's child is killed when the shell has become something that never reaps it: a shell might.
+  const shell = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = (await createInterface(shell.stdout)[Symbol.asyncIterator]().next()).value.split(' ');
   const stat = (): string[] => {
     const text = readFileSync(`/proc/${line}/stat`, 'utf8');
     return text.slice(text.lastIndexOf(')') + 2).split(' ');
   };
-  while (stat()[0] !== 'Z') await new Promise((resolve) => setImmediate(resolve));
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  while (readFileSync(`/proc/${shell.pid}/comm`, 'utf8') !== 'sleep\n') await turn();
+  process.kill(Number(line), 'SIGKILL');
+  while (stat()[0] !== 'Z') await turn();
   writeFileSync(join(directory, 'lock'), `${line} ${stat()[19]} 0123\n`);
   openDataDirectory(directory).close();
   shell.kill('SIGKILL');

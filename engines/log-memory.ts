@@ -239,6 +239,7 @@ export class MemoryLog implements Log {
     const view = viewOf(bytes);
     stampBatch(view, 0, number, partition, offset, timeMs);
     view.setUint32(BatchAt.MARK, 0, true);
+    view.setUint8(BatchAt.FLAGS, 0);
     view.setUint32(BatchAt.CRC, this.#options.crc32c?.(bytes, BatchAt.LENGTH, bytes.length) ?? 0, true);
     segment.batches.push(openBatch(bytes));
     segment.bytes += bytes.length;
@@ -335,7 +336,7 @@ function isBatch(bytes: Uint8Array): boolean {
   const view = viewOf(bytes);
   const kind = view.getUint8(BatchAt.KIND);
   if (view.getUint32(0, true) !== BATCH_MAGIC || view.getUint32(BatchAt.LENGTH, true) !== bytes.length) return false;
-  if (view.getUint16(BatchAt.VERSION, true) !== BATCH_VERSION || view.getUint8(7) !== 0) return false;
+  if (view.getUint16(BatchAt.VERSION, true) !== BATCH_VERSION) return false;
   return kind === BatchKind.FRAMES || kind === BatchKind.FANOUT;
 }
 

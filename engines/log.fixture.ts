@@ -1,5 +1,5 @@
 /** Batches to append in tests: one frame, whose payload tells them apart. */
-import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
+import { type Batch, BatchAt, BatchBuilder, BatchFlag, BatchKind, SourceKind, sourceId } from '../core/batch.js';
 import { encodeFrame, Kind, makeFrame } from '../core/frame.js';
 import { BATCH_HEADER_BYTES, FRAME_HEADER_BYTES } from '../core/limits.js';
 
@@ -7,13 +7,15 @@ const builder = new BatchBuilder();
 
 export const TEST_BATCH_BYTES_MIN = BATCH_HEADER_BYTES + FRAME_HEADER_BYTES;
 
-/** A batch number `seq` of source `source`, with `payloadBytes` bytes of one value. */
+/** A batch of sends, number `seq` of source `source`, with `payloadBytes` bytes of one value. */
 export function testBatch(source: number, seq: number, payloadBytes = 40): Uint8Array {
   const payload = new Uint8Array(payloadBytes).fill((source * 31 + seq) & 0xff);
   const frame = encodeFrame(makeFrame({ kind: Kind.MESSAGE, payload, counter: seq }));
   builder.begin(BatchKind.FRAMES, sourceId(SourceKind.GATEWAY, source), seq, 1);
   builder.frame(frame, 0, frame.length);
-  return builder.finish().slice();
+  const batch = builder.finish().slice();
+  batch[BatchAt.FLAGS] = BatchFlag.SENDS;
+  return batch;
 }
 
 /** A batch of exactly so many bytes. Frames have at most 256 KiB of payload: there are as many as it takes. */
@@ -29,6 +31,7 @@ export function testBatchOf(bytes: number, source = 0, seq = 0): Uint8Array {
     left -= take;
   }
   const batch = builder.finish().slice();
+  batch[BatchAt.FLAGS] = BatchFlag.SENDS;
   if (batch.length !== bytes) throw new Error(`a test batch of ${batch.length} bytes, not ${bytes}`);
   return batch;
 }

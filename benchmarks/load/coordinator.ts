@@ -397,7 +397,7 @@ export class LoadRun {
     const { unfounded } = this.#last;
     if (unfounded === 0) return;
     throw new DunlinError(
-      `${formatCount(unfounded)} of ${formatCount(this.#population.groupCount)} groups could not be created within ${formatMs(FOUND_MS)}.`,
+      `${formatCount(unfounded)} of ${formatCount(this.#population.groupCount)} groups could not be created within ${formatMs(FOUND_MS)}${describeRejections(this.#last.rejected)}.`,
     );
   }
 
@@ -417,9 +417,10 @@ export class LoadRun {
   async #sendFor(durationMs: number): Promise<void> {
     this.#durationMs = durationMs;
     const untilMs = this.#startMs + durationMs;
-    for (let next = 1; monotonicMs() < untilMs && !this.#stopRequested; next++) {
-      const dueMs = Math.min(untilMs, this.#startMs + next * POLL_MS);
-      await this.#pause(Math.max(0, dueMs - monotonicMs()));
+    while (monotonicMs() < untilMs && !this.#stopRequested) {
+      // On whole seconds since the start; one that has passed meanwhile is left out.
+      const next = Math.floor((monotonicMs() - this.#startMs) / POLL_MS) + 1;
+      await this.#pause(Math.min(untilMs, this.#startMs + next * POLL_MS) - monotonicMs());
       const totals = await this.#observe();
       if (totals.exhausted && totals.waiting === 0) break;
     }
@@ -575,9 +576,7 @@ export class LoadRun {
       group_changes: counters.groupChanges,
       receipts: counters.receipts,
       reads: counters.reads,
-      rejected: Object.fromEntries(
-        [...rejected].map(([code, count]) => [errorOfCode(code)?.name ?? String(code), count]),
-      ),
+      rejected: nameRejections(rejected),
       unanswered: this.#last.inFlight,
       unsent: this.#last.waiting,
       reconnects: { planned: counters.plannedCuts, unplanned: counters.unplannedCuts, refused: counters.refused },
@@ -624,6 +623,16 @@ export class LoadRun {
       sentence,
     };
   }
+}
+
+function nameRejections(rejected: ReadonlyMap<number, number>): Record<string, number> {
+  return Object.fromEntries([...rejected].map(([code, count]) => [errorOfCode(code)?.name ?? String(code), count]));
+}
+
+/** What the server said while nothing went on, as the end of a sentence. */
+function describeRejections(rejected: ReadonlyMap<number, number>): string {
+  const codes = Object.entries(nameRejections(rejected)).map(([name, count]) => `${name} × ${formatCount(count)}`);
+  return codes.length === 0 ? '' : `; the server answered ${codes.join(', ')}`;
 }
 
 function countByGuarantee(violations: Violations): Record<string, number> {

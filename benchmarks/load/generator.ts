@@ -4,11 +4,10 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { FrameView } from '../../client/core.js';
-
 import { exportSummary } from '../../core/checks/summary.js';
 import type { Violation } from '../../core/checks/violation.js';
 import { DunlinError, errorOfCode } from '../../core/errors.js';
-import { At, type Frame, Kind, type KindName, readFrame, scanFrame, viewOf } from '../../core/frame.js';
+import { At, type Frame, isSequenced, Kind, type KindName, readFrame, scanFrame, viewOf } from '../../core/frame.js';
 import { CLIENT_OUTBOX_MAX, GROUP_MEMBERS_MAX } from '../../core/limits.js';
 import { encodeMembers, readMembers } from '../../core/members.js';
 import { Prng } from '../../core/prng.js';
@@ -769,8 +768,8 @@ export class Generator implements DeviceHost {
   }
 }
 
-/** Frames of the message in which it was seen: those of the conversation, or the first ones. */
-function showFrames(bytes: Uint8Array, { convA, convB }: Violation): ShownFrame[] {
+/** Frames of the message in which it was seen: the one that is wrong, then others of the conversation. */
+function showFrames(bytes: Uint8Array, { convA, convB, seq }: Violation): ShownFrame[] {
   const view = viewOf(bytes);
   const frames: ShownFrame[] = [];
   for (let at = 0, n = 0; at < bytes.length && frames.length < FRAMES_SHOWN_MAX; n++) {
@@ -783,7 +782,10 @@ function showFrames(bytes: Uint8Array, { convA, convB }: Violation): ShownFrame[
     const frame = readFrame(bytes, view, at);
     if (convB === 0 || (frame.convA === convA && frame.convB === convB)) {
       const label = `frame ${n} of the received message`;
-      frames.push({ label, hex: hexOf(bytes.subarray(at, at + length)), fields: describeFrame(frame) });
+      const shown = { label, hex: hexOf(bytes.subarray(at, at + length)), fields: describeFrame(frame) };
+      const isIt = seq > 0 && frame.seq === seq && (isSequenced(frame.kind) || frame.kind === Kind.SENT);
+      if (isIt) frames.unshift(shown);
+      else frames.push(shown);
     }
     at += length;
   }

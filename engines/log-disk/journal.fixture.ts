@@ -99,7 +99,7 @@ export function openJournal(files: Files, directory = '/journal', options: Parti
     topic: TEST_TOPIC,
     partitions: TEST_PARTITIONS,
     durability: Durability.BEFORE_READ,
-    start: recoverJournal(files, directory, TEST_TOPIC, TEST_PARTITIONS),
+    start: options.start ?? recoverJournal(files, directory, TEST_TOPIC, TEST_PARTITIONS),
     control: createControl(TEST_PARTITIONS),
     segmentBytes: 1 << 20,
     retainBytes: 0,

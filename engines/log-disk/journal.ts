@@ -129,6 +129,8 @@ export class Journal {
     this.#timesMs[partition] = timeMs;
     stampBatch(this.#groupView, at, this.#options.topic, partition, offset, timeMs);
     this.#groupView.setUint32(at + BatchAt.MARK, this.#synced, true);
+    // Flags speak to the log only, and lie outside of the checksum.
+    this.#group[at + BatchAt.FLAGS] = 0;
     const crc = nativeCrc32c(this.#group, at + BatchAt.LENGTH, at + batch.length);
     this.#groupView.setUint32(at + BatchAt.CRC, crc, true);
     this.#groupBytes = at + batch.length;

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { BatchAt } from '../../core/batch.js';
 import { BATCH_BYTES_MAX } from '../../core/limits.js';
 import { AppendOutcome, type LogProducer, Refusal } from '../../core/ports.js';
 import { createDoorbell, Doorbell } from '../doorbell.js';
@@ -341,4 +342,19 @@ test('segments that are smaller than a batch, and a batch that waits for a sync 
       Array.from({ length: 10 }, (_, tag) => `${producer}/${tag}`),
     );
   }
+});
+
+test('a guarded producer’s batch without sends is written below the reserve', async () => {
+  const bench = new Bench({ guarded: [true], files: { freeBytes: () => 0 }, diskReserveBytes: 1_000 });
+  const reads = testBatch(0, 1);
+  reads[BatchAt.FLAGS] = 0;
+  bench.append(0, 0);
+  bench.append(0, 1, reads);
+  bench.run();
+  await bench.untilTold(2);
+  await bench.stop();
+  assert.deepEqual(bench.told[0], [
+    [0, REFUSED, Refusal.DISK_FULL, 0],
+    [1, DONE, 0, 0],
+  ]);
 });

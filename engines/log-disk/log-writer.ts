@@ -226,7 +226,8 @@ export class LogWriter {
       } else {
         this.#blockedBytes = record.bytes.length;
         // The next round begins with this one: large batches are not passed over for ever.
-        return taken;
+        if (!waits) return taken;
+        idle++;
       }
       this.#nextProducer = (this.#nextProducer + 1) % this.#producers.length;
     }

@@ -157,8 +157,9 @@ export class JournalReader implements LogConsumer {
     const isLast = segmentOf(readable) === this.#segment;
     const end = isLast ? byteOf(readable) : fs.fstatSync(this.#fd).size;
     if (this.#fileAt >= end) {
+      // What is readable ends where a batch does.
+      if (this.#from < this.#to) this.#damaged('what is readable ends within a batch');
       if (isLast) return false;
-      if (this.#from < this.#to) this.#damaged('the segment ends within a batch');
       this.#open(this.#segment + 1);
       return true;
     }

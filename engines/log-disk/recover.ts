@@ -41,12 +41,9 @@ export interface Scan {
   readonly mark: number;
 }
 
-/**
- * The checksum does not cover version, kind and the reserved byte: they are compared. FRAMES and FANOUT differ in two bits, and
- * nothing else is logged.
- */
+/** True if version and kind are those of a batch that may be logged. */
 export function isLoggable(view: DataView, at: number): boolean {
-  if (view.getUint16(at + BatchAt.VERSION, true) !== BATCH_VERSION || view.getUint8(at + 7) !== 0) return false;
+  if (view.getUint16(at + BatchAt.VERSION, true) !== BATCH_VERSION) return false;
   const kind = view.getUint8(at + BatchAt.KIND);
   return kind === BatchKind.FRAMES || kind === BatchKind.FANOUT;
 }
@@ -55,7 +52,10 @@ export function isLoggable(view: DataView, at: number): boolean {
 export function batchAt(bytes: Uint8Array, view: DataView, at: number): number | string {
   if (at + BATCH_HEADER_BYTES > bytes.length) return 'a batch header is cut';
   if (view.getUint32(at, true) !== BATCH_MAGIC) return 'no batch begins here';
-  if (!isLoggable(view, at)) return 'a batch is of no version or kind that a log holds';
+  // The checksum does not cover version, kind and flags: they are compared. FRAMES and FANOUT differ in two bits, and flags are
+  // cleared when a batch is logged.
+  if (!isLoggable(view, at) || view.getUint8(at + BatchAt.FLAGS) !== 0)
+    return 'a batch is of no version or kind that a log holds';
   const length = view.getUint32(at + BatchAt.LENGTH, true);
   if (length < BATCH_HEADER_BYTES || length > BATCH_BYTES_MAX) return `a batch says ${length} bytes`;
   if (at + length > bytes.length) return 'a batch is cut';

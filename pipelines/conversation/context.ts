@@ -83,6 +83,12 @@ export class StepContext {
     return this.at + this.length;
   }
 
+  /** True if the frame comes from a user, as all do that a gateway or the user stage lets through. */
+  get hasUser(): boolean {
+    return (this.userLow !== 0 || this.userHigh !== 0) && this.userHigh < 2 ** 13;
+  }
+
+  /** True if it comes from one of the user's devices, not from the user as a whole. */
   get deviceIsSender(): boolean {
     return (this.deviceLow & 127) !== 0;
   }

@@ -1,4 +1,5 @@
 /** Finding and making conversations, participants and devices. */
+import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { hashWords, partitionOfHash } from '../../core/ids.js';
 import type { StepContext } from './context.js';
 import { Conv, ConversationFlag, Part, ParticipantFlag } from './rows.js';
@@ -21,25 +22,27 @@ export function isParty(context: StepContext): boolean {
   return (userLow === aLow && userHigh === aHigh) || (userLow === bLow && userHigh === bHigh);
 }
 
-function create(context: StepContext, flags: number): number {
-  const { rows } = context;
+/** Makes the frame's conversation: a direct one with its two members, a group empty and not yet created. */
+export function create(context: StepContext): number {
+  const { rows, isDirect } = context;
   const row = rows.conversations.insert(context.aLow, context.aHigh, context.bLow, context.bHigh);
-  rows.u32[rows.conversations.at(row) + Conv.FLAGS] = flags;
-  return row;
-}
-
-/** The frame's conversation; made if it is not there: a direct one with its two members, a group empty and not yet created. */
-export function findOrCreate(context: StepContext): number {
-  const found = find(context);
-  if (found >= 0) return found;
-  if (!context.isDirect) return create(context, ConversationFlag.GROUP);
-  const row = create(context, ConversationFlag.CREATED);
+  rows.u32[rows.conversations.at(row) + Conv.FLAGS] = isDirect ? ConversationFlag.CREATED : ConversationFlag.GROUP;
+  if (!isDirect) return row;
   join(context, row, context.aLow, context.aHigh, 1, false);
   join(context, row, context.bLow, context.bHigh, 1, false);
   return row;
 }
 
-/** Makes a user a member from sequence `joinedSeq` on; it must not be one now. */
+/** Why somebody who is no member is told nothing. `conversation` may be −1. */
+export function noAccess(context: StepContext, conversation: number): ErrorCode {
+  if (context.isDirect) return ErrorCodes.NOT_MEMBER;
+  const { rows } = context;
+  if (conversation < 0) return ErrorCodes.NO_GROUP;
+  const flags = rows.u32[rows.conversations.at(conversation) + Conv.FLAGS]!;
+  return (flags & ConversationFlag.CREATED) === 0 ? ErrorCodes.NO_GROUP : ErrorCodes.NOT_MEMBER;
+}
+
+/** Makes a user, who is no member now, a member from sequence `joinedSeq` on. */
 export function join(
   context: StepContext,
   conversation: number,
@@ -47,36 +50,28 @@ export function join(
   userHigh: number,
   joinedSeq: number,
   isAdmin: boolean,
-): number {
+): void {
   const { rows } = context;
-  let row = rows.participants.find(conversation, userLow, userHigh);
-  if (row < 0) {
-    row = rows.addParticipant(conversation, userLow, userHigh);
-    const partition = partitionOfHash(hashWords(userLow, userHigh, 0, 0), context.userPartitions);
-    rows.u32[rows.participants.at(row) + Part.PARTITION] = partition;
-  }
+  const row = rows.addParticipant(conversation, userLow, userHigh);
   const { u32 } = rows;
   const at = rows.participants.at(row);
-  const conversationAt = rows.conversations.at(conversation);
-  u32[at + Part.FLAGS] = ParticipantFlag.MEMBER | (isAdmin ? ParticipantFlag.ADMIN : 0);
+  u32[at + Part.PARTITION] = partitionOfHash(hashWords(userLow, userHigh, 0, 0), context.userPartitions);
+  u32[at + Part.FLAGS] = isAdmin ? ParticipantFlag.ADMIN : 0;
   u32[at + Part.JOINED] = joinedSeq;
   u32[at + Part.DELIVERED] = joinedSeq - 1;
   u32[at + Part.READ] = joinedSeq - 1;
-  u32[at + Part.LAST_SENT] = 0;
-  u32[at + Part.TYPING] = 0;
-  u32[at + Part.ORDER] = joinedSeq;
-  u32[conversationAt + Conv.MEMBERS]!++;
-  if (isAdmin) u32[conversationAt + Conv.ADMINS]!++;
-  return row;
+  if (isAdmin) u32[rows.conversations.at(conversation) + Conv.ADMINS]!++;
 }
 
-export function leave(context: StepContext, conversation: number, participant: number): void {
+/** Takes members out. A group that loses its last admin gets the member who joined first as one. */
+export function leave(context: StepContext, conversation: number, participants: readonly number[]): void {
   const { rows } = context;
-  const at = rows.participants.at(participant);
   const conversationAt = rows.conversations.at(conversation);
-  if (rows.isAdmin(participant)) rows.u32[conversationAt + Conv.ADMINS]!--;
-  rows.u32[at + Part.FLAGS] = 0;
-  rows.u32[conversationAt + Conv.MEMBERS]!--;
+  for (const participant of participants) {
+    if (rows.isAdmin(participant)) rows.u32[conversationAt + Conv.ADMINS]!--;
+  }
+  rows.removeParticipants(conversation, new Set(participants));
+  ensureAdmin(context, conversation);
 }
 
 /** A group without an admin gets its earliest member as one; of those who joined with the same frame, the first named. */
@@ -84,17 +79,6 @@ export function ensureAdmin(context: StepContext, conversation: number): void {
   const { rows } = context;
   const at = rows.conversations.at(conversation);
   if (rows.u32[at + Conv.ADMINS]! > 0 || rows.u32[at + Conv.MEMBERS] === 0) return;
-  let earliest = -1;
-  const count = rows.u32[at + Conv.BLOCK_COUNT]!;
-  for (let place = 0; place < count; place++) {
-    const participant = rows.participantAt(at, place);
-    if (!rows.isMember(participant)) continue;
-    if (earliest < 0 || orderOf(context, participant) < orderOf(context, earliest)) earliest = participant;
-  }
-  rows.u32[rows.participants.at(earliest) + Part.FLAGS]! |= ParticipantFlag.ADMIN;
+  rows.u32[rows.participants.at(rows.participantAt(at, 0)) + Part.FLAGS]! |= ParticipantFlag.ADMIN;
   rows.u32[at + Conv.ADMINS] = 1;
-}
-
-function orderOf(context: StepContext, participant: number): number {
-  return context.rows.u32[context.rows.participants.at(participant) + Part.ORDER]!;
 }

@@ -3,14 +3,14 @@
  *
  * ```text
  * u32 words that follow
- * a low, a high, b low, b high, head, flags (without DIRTY)
+ * a low, a high, b low, b high, head, flags (with FIRST instead of DIRTY)
  * participants in this record, devices in this record
- * participants × { user low, user high, flags, joined, delivered, read, last sent, typing, order }
+ * participants × { user low, user high, flags, joined, delivered, read, last sent, typing }
  * devices × { low, high, counter, seq, code }
  * ```
  *
- * A large conversation is cut into records that repeat its head; each is taken by itself, so parts of different ages mix
- * safely: a participant or device has one place, and its latest record wins. Aggregates and counts are derived at the end.
+ * A large conversation is cut into records that repeat its head, always exported together. The first one replaces the
+ * participants that an earlier export had; devices are only ever added or overwritten. Aggregates are derived at the end.
  */
 
 import { hashWords, mix32, partitionOfHash } from '../../core/ids.js';
@@ -19,24 +19,15 @@ import type { ChunkSink } from '../../core/stage.js';
 import { Conv, ConversationFlag, Dev, Part, ParticipantFlag, type Rows } from './rows.js';
 
 const HEAD_WORDS = 8;
-const PARTICIPANT_WORDS = 9;
+/** Words of a participant row that are exported, from its user on. The partition depends on the deployment and is not. */
+const PARTICIPANT_WORDS = 8;
+/** Words of a device row that are exported, from its key on. */
 const DEVICE_WORDS = 5;
 const CHUNK_WORDS = STORE_CHUNK_BYTES / 4;
 /** Words of participants and devices in one record. */
 const RECORD_WORDS_MAX = CHUNK_WORDS - HEAD_WORDS - 1;
-
-const PARTICIPANT_FIELDS = [
-  Part.USER_LOW,
-  Part.USER_HIGH,
-  Part.FLAGS,
-  Part.JOINED,
-  Part.DELIVERED,
-  Part.READ,
-  Part.LAST_SENT,
-  Part.TYPING,
-  Part.ORDER,
-] as const;
-const DEVICE_FIELDS = [Dev.LOW, Dev.HIGH, Dev.COUNTER, Dev.SEQ, Dev.CODE] as const;
+/** In a record's flags: it is the conversation's first. */
+const FIRST = ConversationFlag.DIRTY;
 
 export class Exporter {
   readonly #rows: Rows;
@@ -85,7 +76,7 @@ export class Exporter {
   #conversation(conversation: number): void {
     const rows = this.#rows;
     const at = rows.conversations.at(conversation);
-    const participants = rows.u32[at + Conv.BLOCK_COUNT]!;
+    const participants = rows.u32[at + Conv.MEMBERS]!;
     let place = 0;
     let device = rows.u32[at + Conv.DEVICES]! - 1;
     do {
@@ -108,31 +99,32 @@ export class Exporter {
 
   #record(at: number, first: number, participants: number, firstDevice: number, devices: number): void {
     const rows = this.#rows;
+    const { u32 } = rows;
     const length = HEAD_WORDS + participants * PARTICIPANT_WORDS + devices * DEVICE_WORDS;
     if (this.#used + 1 + length > CHUNK_WORDS) this.#flush();
     const words = this.#words;
     let to = this.#used;
     words[to++] = length;
-    for (let word = 0; word < 4; word++) words[to++] = rows.u32[at + word]!;
-    words[to++] = rows.u32[at + Conv.HEAD]!;
-    words[to++] = rows.u32[at + Conv.FLAGS]! & ~ConversationFlag.DIRTY;
+    for (let word = 0; word < 4; word++) words[to++] = u32[at + word]!;
+    words[to++] = u32[at + Conv.HEAD]!;
+    words[to++] = (u32[at + Conv.FLAGS]! & ~ConversationFlag.DIRTY) | (first === 0 ? FIRST : 0);
     words[to++] = participants;
     words[to++] = devices;
     for (let place = first; place < first + participants; place++) {
-      const from = rows.participants.at(rows.participantAt(at, place));
-      for (const field of PARTICIPANT_FIELDS) words[to++] = rows.u32[from + field]!;
+      const from = rows.participants.at(rows.participantAt(at, place)) + Part.USER_LOW;
+      for (let word = 0; word < PARTICIPANT_WORDS; word++) words[to++] = u32[from + word]!;
     }
     let device = firstDevice;
     for (let n = 0; n < devices; n++) {
-      const from = rows.devices.at(device);
-      for (const field of DEVICE_FIELDS) words[to++] = rows.u32[from + field]!;
+      const from = rows.devices.at(device) + Dev.LOW;
+      for (let word = 0; word < DEVICE_WORDS; word++) words[to++] = u32[from + word]!;
       device = this.#nextDevice(device);
     }
     this.#used = to;
   }
 }
 
-/** Takes a chunk. Counts and aggregates are wrong until `deriveCounts` and the aggregates have been computed. */
+/** Takes a chunk. Admins are not counted until `deriveAdmins`, aggregates not known until they have been computed. */
 export function importChunk(rows: Rows, chunk: Uint8Array, userPartitions: number): void {
   // Chunks come from anywhere in memory; words need alignment.
   const words = new Uint32Array(chunk.slice().buffer);
@@ -140,52 +132,45 @@ export function importChunk(rows: Rows, chunk: Uint8Array, userPartitions: numbe
 }
 
 function importRecord(rows: Rows, words: Uint32Array, start: number, userPartitions: number): void {
-  const [a0, a1, b0, b1] = words.subarray(start, start + 4) as unknown as [number, number, number, number];
-  let conversation = rows.conversations.find(a0, a1, b0, b1);
-  if (conversation < 0) conversation = rows.conversations.insert(a0, a1, b0, b1);
+  const flags = words[start + 5]!;
+  const known = rows.conversations.find(words[start]!, words[start + 1]!, words[start + 2]!, words[start + 3]!);
+  const conversation = known >= 0 ? known : importKey(rows, words, start);
+  if (known >= 0 && (flags & FIRST) !== 0) rows.clearParticipants(conversation);
   const conversationAt = rows.conversations.at(conversation);
   rows.u32[conversationAt + Conv.HEAD] = words[start + 4]!;
-  rows.u32[conversationAt + Conv.FLAGS] = words[start + 5]!;
+  rows.u32[conversationAt + Conv.FLAGS] = flags & ~FIRST;
   let from = start + HEAD_WORDS;
-  for (let n = 0; n < words[start + 6]!; n++, from += PARTICIPANT_WORDS) {
-    const low = words[from]!;
-    const high = words[from + 1]!;
-    let row = rows.participants.find(conversation, low, high);
-    if (row < 0) {
-      row = rows.addParticipant(conversation, low, high);
-      const partition = partitionOfHash(hashWords(low, high, 0, 0), userPartitions);
-      rows.u32[rows.participants.at(row) + Part.PARTITION] = partition;
-    }
+  for (let n = words[start + 6]!; n > 0; n--) {
+    const row = rows.addParticipant(conversation, words[from]!, words[from + 1]!);
+    const { u32 } = rows;
     const to = rows.participants.at(row);
-    PARTICIPANT_FIELDS.forEach((field, i) => {
-      rows.u32[to + field] = words[from + i]!;
-    });
+    u32[to + Part.PARTITION] = partitionOfHash(hashWords(words[from]!, words[from + 1]!, 0, 0), userPartitions);
+    for (let word = 0; word < PARTICIPANT_WORDS; word++) u32[to + Part.USER_LOW + word] = words[from++]!;
   }
-  for (let n = 0; n < words[start + 7]!; n++, from += DEVICE_WORDS) {
-    const low = words[from]!;
-    const high = words[from + 1]!;
-    let row = rows.devices.find(conversation, low, high);
-    if (row < 0) row = rows.addDevice(conversation, low, high);
-    const to = rows.devices.at(row);
-    DEVICE_FIELDS.forEach((field, i) => {
-      rows.u32[to + field] = words[from + i]!;
-    });
+  for (let n = words[start + 7]!; n > 0; n--) {
+    // A new conversation has no devices: not to look for them saves a third of an import.
+    let row = known < 0 ? -1 : rows.devices.find(conversation, words[from]!, words[from + 1]!);
+    if (row < 0) row = rows.addDevice(conversation, words[from]!, words[from + 1]!);
+    const { u32 } = rows;
+    const to = rows.devices.at(row) + Dev.LOW;
+    for (let word = 0; word < DEVICE_WORDS; word++) u32[to + word] = words[from++]!;
   }
 }
 
-/** Member and admin counts of every conversation, from its participants. */
-export function deriveCounts(rows: Rows, conversation: number): void {
+function importKey(rows: Rows, words: Uint32Array, start: number): number {
+  return rows.conversations.insert(words[start]!, words[start + 1]!, words[start + 2]!, words[start + 3]!);
+}
+
+/** Counts a conversation's admins. */
+export function deriveAdmins(rows: Rows, conversation: number): void {
+  const { u32 } = rows;
   const at = rows.conversations.at(conversation);
-  let members = 0;
   let admins = 0;
-  const count = rows.u32[at + Conv.BLOCK_COUNT]!;
-  for (let place = 0; place < count; place++) {
-    const flags = rows.u32[rows.participants.at(rows.participantAt(at, place)) + Part.FLAGS]!;
-    if ((flags & ParticipantFlag.MEMBER) !== 0) members++;
+  for (let place = 0; place < u32[at + Conv.MEMBERS]!; place++) {
+    const flags = u32[rows.participants.at(rows.participantAt(at, place)) + Part.FLAGS]!;
     if ((flags & ParticipantFlag.ADMIN) !== 0) admins++;
   }
-  rows.u32[at + Conv.MEMBERS] = members;
-  rows.u32[at + Conv.ADMINS] = admins;
+  u32[at + Conv.ADMINS] = admins;
 }
 
 /** Hash of the logical state: a sum over conversations, participants and devices, so that row numbers do not matter. */
@@ -209,17 +194,19 @@ export function stateHash(rows: Rows): number {
       h = mix32(Math.imul(h, 31) ^ u32[at + field]!);
     }
     sum = (sum + mix32(h ^ (u32[at + Conv.FLAGS]! & ~ConversationFlag.DIRTY))) >>> 0;
-    const count = u32[at + Conv.BLOCK_COUNT]!;
+    const count = u32[at + Conv.MEMBERS]!;
     for (let place = 0; place < count; place++) {
       const from = rows.participants.at(rows.participantAt(at, place));
       let p = mix32(identity ^ place);
-      for (const field of PARTICIPANT_FIELDS) p = mix32(Math.imul(p, 31) ^ u32[from + field]!);
+      for (let word = 0; word < PARTICIPANT_WORDS; word++) {
+        p = mix32(Math.imul(p, 31) ^ u32[from + Part.USER_LOW + word]!);
+      }
       sum = (sum + p) >>> 0;
     }
     for (let device = u32[at + Conv.DEVICES]! - 1; device >= 0; device = u32[rows.devices.at(device) + Dev.NEXT]! - 1) {
       const from = rows.devices.at(device);
       let d = identity;
-      for (const field of DEVICE_FIELDS) d = mix32(Math.imul(d, 31) ^ u32[from + field]!);
+      for (let word = 0; word < DEVICE_WORDS; word++) d = mix32(Math.imul(d, 31) ^ u32[from + Dev.LOW + word]!);
       sum = (sum + d) >>> 0;
     }
   }

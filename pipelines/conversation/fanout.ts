@@ -1,17 +1,19 @@
 /** Fan-out: a frame goes once into the batch of each user partition that has recipients, with their list. */
-import { RECIPIENT_BYTES } from '../../core/batch.js';
-import { At, type Frame, frameLength, writeFrame, writeU53 } from '../../core/frame.js';
+import { type BatchBuilder, RECIPIENT_BYTES } from '../../core/batch.js';
+import { At, Flag, type Frame, frameLength, Kind, writeFrame, writeU53 } from '../../core/frame.js';
 import { hashWords, highWord, lowWord, partitionOfHash } from '../../core/ids.js';
 import { FRAME_HEADER_BYTES, GROUP_MEMBERS_MAX, PARTITIONS_MAX } from '../../core/limits.js';
 import type { StepContext } from './context.js';
-import { Conv, Part, ParticipantFlag } from './rows.js';
+import { Conv, Part } from './rows.js';
 
-/** Rows chosen for a fan-out, chained by user partition. One set is enough: fan-outs do not nest. */
+/** Users chosen for a fan-out, chained by user partition. One set is enough: fan-outs do not nest. */
 export class Recipients {
   readonly #heads = new Int32Array(PARTITIONS_MAX).fill(-1);
   readonly #counts = new Int32Array(PARTITIONS_MAX);
-  readonly #next = new Int32Array(2 * GROUP_MEMBERS_MAX + 2);
-  readonly #rows = new Int32Array(2 * GROUP_MEMBERS_MAX + 2);
+  readonly #next = new Int32Array(GROUP_MEMBERS_MAX);
+  /** User ids, by word. Rows would not do: a removed member has none any more. */
+  readonly #usersLow = new Uint32Array(GROUP_MEMBERS_MAX);
+  readonly #usersHigh = new Uint32Array(GROUP_MEMBERS_MAX);
   readonly #partitions: number[] = [];
   #size = 0;
 
@@ -29,11 +31,13 @@ export class Recipients {
   }
 
   add(context: StepContext, participant: number): void {
-    const { rows } = context;
-    const partition = rows.u32[rows.participants.at(participant) + Part.PARTITION]!;
+    const { u32, participants } = context.rows;
+    const at = participants.at(participant);
+    const partition = u32[at + Part.PARTITION]!;
     const place = this.#size++;
     if (this.#heads[partition] === -1) this.#partitions.push(partition);
-    this.#rows[place] = participant;
+    this.#usersLow[place] = u32[at + Part.USER_LOW]!;
+    this.#usersHigh[place] = u32[at + Part.USER_HIGH]!;
     this.#next[place] = this.#heads[partition]!;
     this.#heads[partition] = place;
     this.#counts[partition]!++;
@@ -42,24 +46,22 @@ export class Recipients {
   /** All current members. */
   addMembers(context: StepContext, conversationAt: number): void {
     const { rows } = context;
-    const count = rows.u32[conversationAt + Conv.BLOCK_COUNT]!;
-    for (let place = 0; place < count; place++) {
-      const participant = rows.participantAt(conversationAt, place);
-      if ((rows.u32[rows.participants.at(participant) + Part.FLAGS]! & ParticipantFlag.MEMBER) !== 0)
-        this.add(context, participant);
-    }
+    const count = rows.u32[conversationAt + Conv.MEMBERS]!;
+    for (let place = 0; place < count; place++) this.add(context, rows.participantAt(conversationAt, place));
   }
 
-  /** Sends the frame at the context's place to all, as sequence `seq`. */
+  /** Sends the frame at the context's place to all, as sequence `seq`. Of the flags only what a client may set is kept. */
   sendSequenced(context: StepContext, seq: number): void {
+    const flags = context.kind === Kind.MESSAGE ? context.flags & Flag.DEVICE_TABLE : 0;
     for (const partition of this.#partitions) {
       const count = this.#counts[partition]!;
       const builder = context.out.user(partition, context.length + 4 + count * RECIPIENT_BYTES);
       const at = builder.frame(context.bytes, context.at, context.length);
+      builder.bytes[at + At.FLAGS] = flags;
       builder.view.setUint32(at + At.SEQ, seq);
       writeU53(builder.view, at + At.INBOX, 0);
       writeU53(builder.view, at + At.TIME, context.timeMs);
-      this.#list(context, builder, partition);
+      this.#list(builder, partition);
     }
   }
 
@@ -70,16 +72,14 @@ export class Recipients {
       const builder = context.out.user(partition, bytes + 4 + this.#counts[partition]! * RECIPIENT_BYTES);
       const at = builder.open(bytes);
       writeFrame(builder.bytes, builder.view, at, frame);
-      this.#list(context, builder, partition);
+      this.#list(builder, partition);
     }
   }
 
-  #list(context: StepContext, builder: ReturnType<StepContext['out']['user']>, partition: number): void {
-    const { rows } = context;
+  #list(builder: BatchBuilder, partition: number): void {
     builder.list();
     for (let place = this.#heads[partition]!; place >= 0; place = this.#next[place]!) {
-      const at = rows.participants.at(this.#rows[place]!);
-      builder.recipient(rows.u32[at + Part.USER_LOW]!, rows.u32[at + Part.USER_HIGH]!);
+      builder.recipient(this.#usersLow[place]!, this.#usersHigh[place]!);
     }
   }
 }

@@ -27,11 +27,11 @@ export function applyGroupChange(
     return exists ? ErrorCodes.GROUP_EXISTS : create(context, conversation, seq, recipients);
   if (!exists) return ErrorCodes.NO_GROUP;
   const sender = rows.participants.find(conversation, context.userLow, context.userHigh);
-  if (!rows.isMember(sender)) return ErrorCodes.NOT_MEMBER;
+  if (sender < 0) return ErrorCodes.NOT_MEMBER;
   if (kind === Kind.GROUP_LEAVE) {
+    if (context.end > context.payloadAt) return ErrorCodes.BAD_VALUE;
     recipients.addMembers(context, at);
-    leave(context, conversation, sender);
-    ensureAdmin(context, conversation);
+    leave(context, conversation, [sender]);
     return undefined;
   }
   if (!rows.isAdmin(sender)) return ErrorCodes.NOT_ADMIN;
@@ -70,9 +70,7 @@ function add(
 ): ErrorCode | undefined {
   const { rows } = context;
   const at = rows.conversations.at(conversation);
-  const fresh = users.filter(
-    (user) => !rows.isMember(rows.participants.find(conversation, lowWord(user), highWord(user))),
-  );
+  const fresh = users.filter((user) => rows.participants.find(conversation, lowWord(user), highWord(user)) < 0);
   if (fresh.length === 0) return ErrorCodes.NO_CHANGE;
   if (rows.u32[at + Conv.MEMBERS]! + fresh.length > GROUP_MEMBERS_MAX) return ErrorCodes.GROUP_FULL;
   for (const user of fresh) join(context, conversation, lowWord(user), highWord(user), seq, false);
@@ -85,7 +83,7 @@ function membersAmong(context: StepContext, conversation: number, users: readonl
   const { rows } = context;
   return users
     .map((user) => rows.participants.find(conversation, lowWord(user), highWord(user)))
-    .filter((participant) => rows.isMember(participant));
+    .filter((participant) => participant >= 0);
 }
 
 function remove(
@@ -97,8 +95,7 @@ function remove(
   const members = membersAmong(context, conversation, users);
   if (members.length === 0) return ErrorCodes.NO_CHANGE;
   recipients.addMembers(context, context.rows.conversations.at(conversation));
-  for (const participant of members) leave(context, conversation, participant);
-  ensureAdmin(context, conversation);
+  leave(context, conversation, members);
   return undefined;
 }
 

@@ -5,7 +5,7 @@ import { fromWords } from '../../core/ids.js';
 import { TYPING_INTERVAL_MS, TYPING_MEMBERS_MAX } from '../../core/limits.js';
 import { encodeMemberRows, type MemberRow, Role } from '../../core/members.js';
 import type { StepContext } from './context.js';
-import { find, isParty, isValid } from './conversations.js';
+import { find, isParty, isValid, noAccess } from './conversations.js';
 import { type Recipients, sendTo } from './fanout.js';
 import { reject } from './reject.js';
 import { Conv, Dev, Part } from './rows.js';
@@ -17,10 +17,10 @@ export function handleInfo(context: StepContext): void {
   const conversation = find(context);
   if (conversation < 0) {
     if (context.isDirect && isParty(context)) return answerInfo(context, emptyDirect(context), 0, 0);
-    return reject(context, ErrorCodes.NOT_MEMBER);
+    return reject(context, noAccess(context, conversation));
   }
-  if (!rows.isMember(rows.participants.find(conversation, context.userLow, context.userHigh))) {
-    return reject(context, ErrorCodes.NOT_MEMBER);
+  if (rows.participants.find(conversation, context.userLow, context.userHigh) < 0) {
+    return reject(context, noAccess(context, conversation));
   }
   const device = rows.devices.find(conversation, context.deviceLow, context.deviceHigh);
   const counter = device < 0 ? 0 : rows.u32[rows.devices.at(device) + Dev.COUNTER]!;
@@ -38,10 +38,9 @@ function emptyDirect(context: StepContext): MemberRow[] {
 function memberRows(context: StepContext, conversationAt: number): MemberRow[] {
   const { rows } = context;
   const members: MemberRow[] = [];
-  const count = rows.u32[conversationAt + Conv.BLOCK_COUNT]!;
+  const count = rows.u32[conversationAt + Conv.MEMBERS]!;
   for (let place = 0; place < count; place++) {
     const participant = rows.participantAt(conversationAt, place);
-    if (!rows.isMember(participant)) continue;
     const at = rows.participants.at(participant);
     members.push({
       user: rows.userOf(participant),
@@ -75,7 +74,7 @@ export function handleTyping(context: StepContext, recipients: Recipients): void
   if (conversation < 0) return;
   const sender = rows.participants.find(conversation, context.userLow, context.userHigh);
   const at = rows.conversations.at(conversation);
-  if (!rows.isMember(sender) || rows.u32[at + Conv.MEMBERS]! > TYPING_MEMBERS_MAX) return;
+  if (sender < 0 || rows.u32[at + Conv.MEMBERS]! > TYPING_MEMBERS_MAX) return;
   const isTyping = context.extra !== 0;
   const senderAt = rows.participants.at(sender);
   // State in the low bit, logged time in units of 2 ms above it: enough to tell two seconds, whatever wraps.
@@ -84,12 +83,12 @@ export function handleTyping(context: StepContext, recipients: Recipients): void
   const elapsedMs = ((stamp - (before >>> 1) + 2 ** 31) % 2 ** 31) * 2;
   if (((before & 1) === 1) === isTyping && (!isTyping || elapsedMs < TYPING_INTERVAL_MS)) return;
   rows.u32[senderAt + Part.TYPING] = ((stamp << 1) | (isTyping ? 1 : 0)) >>> 0;
-  rows.touch(conversation, 0);
+  rows.touch(conversation);
   recipients.clear();
-  const count = rows.u32[at + Conv.BLOCK_COUNT]!;
+  const count = rows.u32[at + Conv.MEMBERS]!;
   for (let place = 0; place < count; place++) {
     const participant = rows.participantAt(at, place);
-    if (participant !== sender && rows.isMember(participant)) recipients.add(context, participant);
+    if (participant !== sender) recipients.add(context, participant);
   }
   recipients.sendFrame(
     context,

@@ -9,10 +9,10 @@ import { At, isSequenced, Kind, makeFrame } from '../../core/frame.js';
 import { fromWords } from '../../core/ids.js';
 import { DEVICE_KEY_FACTOR } from '../../core/limits.js';
 import type { StepContext } from './context.js';
-import { find } from './conversations.js';
+import { find, isParty, isValid, noAccess } from './conversations.js';
 import { type Recipients, sendTo } from './fanout.js';
 import { reject } from './reject.js';
-import { Conv, ConversationFlag, Part, ParticipantFlag } from './rows.js';
+import { Conv, ConversationFlag, Part } from './rows.js';
 
 interface Watermark {
   readonly part: number;
@@ -26,10 +26,15 @@ const READ: Watermark = { part: Part.READ, aggregate: Conv.READ, atMinimum: Conv
 /** A member read up to the frame's sequence. */
 export function handleRead(context: StepContext, recipients: Recipients): void {
   const { rows } = context;
-  const conversation = find(context);
-  const member = conversation < 0 ? -1 : rows.participants.find(conversation, context.userLow, context.userHigh);
-  if (!rows.isMember(member)) return reject(context, ErrorCodes.NOT_MEMBER);
+  if (!isValid(context)) return reject(context, ErrorCodes.BAD_CONVERSATION);
   const seq = context.view.getUint32(context.at + At.SEQ);
+  const conversation = find(context);
+  if (conversation < 0 && context.isDirect && isParty(context)) {
+    // It exists as soon as somebody writes; until then there is nothing to read.
+    return seq === 0 ? undefined : reject(context, ErrorCodes.BEYOND_HEAD);
+  }
+  const member = conversation < 0 ? -1 : rows.participants.find(conversation, context.userLow, context.userHigh);
+  if (member < 0) return reject(context, noAccess(context, conversation));
   const head = rows.u32[rows.conversations.at(conversation) + Conv.HEAD]!;
   if (seq > head) return reject(context, ErrorCodes.BEYOND_HEAD, head);
   const at = rows.participants.at(member);
@@ -44,7 +49,7 @@ export function handleDelivered(context: StepContext, recipients: Recipients): v
   const conversation = find(context);
   if (conversation < 0) return;
   const member = rows.participants.find(conversation, context.userLow, context.userHigh);
-  if (!rows.isMember(member)) return;
+  if (member < 0) return;
   const head = rows.u32[rows.conversations.at(conversation) + Conv.HEAD]!;
   const seq = Math.min(head, context.view.getUint32(context.at + At.SEQ));
   const at = rows.participants.at(member);
@@ -62,7 +67,7 @@ function advance(
   recipients: Recipients,
 ): void {
   const { rows } = context;
-  rows.touch(conversation, 16);
+  rows.touch(conversation);
   const conversationAt = rows.conversations.at(conversation);
   const isGroup = (rows.u32[conversationAt + Conv.FLAGS]! & ConversationFlag.GROUP) !== 0;
   if (!isGroup) {
@@ -98,20 +103,19 @@ function movedOn(context: StepContext, conversationAt: number, mark: Watermark, 
 
 function computeAggregate(context: StepContext, conversationAt: number, mark: Watermark): void {
   const { rows } = context;
-  let minimum = 0xffff_ffff;
+  // A group that all have left has no minimum; it says 0, as it does when it is made from an export.
+  let minimum = 0;
   let atMinimum = 0;
-  const count = rows.u32[conversationAt + Conv.BLOCK_COUNT]!;
+  const count = rows.u32[conversationAt + Conv.MEMBERS]!;
   for (let place = 0; place < count; place++) {
     const at = rows.participants.at(rows.participantAt(conversationAt, place));
-    if ((rows.u32[at + Part.FLAGS]! & ParticipantFlag.MEMBER) === 0) continue;
     const value = rows.u32[at + mark.part]!;
-    if (value < minimum) {
+    if (atMinimum === 0 || value < minimum) {
       minimum = value;
       atMinimum = 0;
     }
     if (value === minimum) atMinimum++;
   }
-  if (atMinimum === 0) return;
   rows.u32[conversationAt + mark.aggregate] = minimum;
   rows.u32[conversationAt + mark.atMinimum] = atMinimum;
 }
@@ -162,11 +166,10 @@ function tellSenders(
   const read = rows.u32[conversationAt + Conv.READ]!;
   if (delivered === oldDelivered && read === oldRead) return;
   recipients.clear();
-  const count = rows.u32[conversationAt + Conv.BLOCK_COUNT]!;
+  const count = rows.u32[conversationAt + Conv.MEMBERS]!;
   for (let place = 0; place < count; place++) {
     const participant = rows.participantAt(conversationAt, place);
     const at = rows.participants.at(participant);
-    if ((rows.u32[at + Part.FLAGS]! & ParticipantFlag.MEMBER) === 0) continue;
     const lastSent = rows.u32[at + Part.LAST_SENT]!;
     if ((delivered > oldDelivered && lastSent > oldDelivered) || (read > oldRead && lastSent > oldRead)) {
       recipients.add(context, participant);
@@ -184,7 +187,7 @@ export function afterOwnSend(context: StepContext, conversation: number, seq: nu
   const conversationAt = rows.conversations.at(conversation);
   const before = { delivered: rows.u32[conversationAt + Conv.DELIVERED]!, read: rows.u32[conversationAt + Conv.READ]! };
   const sender = rows.participants.find(conversation, context.userLow, context.userHigh);
-  if (rows.isMember(sender)) {
+  if (sender >= 0) {
     const at = rows.participants.at(sender);
     const oldDelivered = rows.u32[at + Part.DELIVERED]!;
     const oldRead = rows.u32[at + Part.READ]!;

@@ -1,6 +1,6 @@
 /** Answers to one device: rejections and repeated outcomes. Rejections are records like any other, and travel the same way. */
 import { type ErrorCode, errorOfCode } from '../../core/errors.js';
-import { Flag, Kind, makeFrame } from '../../core/frame.js';
+import { Flag, isSequenced, Kind, makeFrame } from '../../core/frame.js';
 import { fromWords } from '../../core/ids.js';
 import type { StepContext } from './context.js';
 import { sendTo } from './fanout.js';
@@ -25,7 +25,8 @@ export function reject(context: StepContext, error: ErrorCode, seq = 0): void {
     convA: fromWords(context.aLow, context.aHigh),
     convB: fromWords(context.bLow, context.bHigh),
     device: fromWords(context.deviceLow, context.deviceHigh),
-    counter: context.counter,
+    // Counter 0 says that it is no answer to a sequenced frame.
+    counter: isSequenced(context.kind) ? context.counter : 0,
     seq,
     time: context.timeMs,
     extra: error.code,

@@ -9,11 +9,11 @@
  *  3 b high   ┘                            3 flags ParticipantFlag.*               3 last counter taken
  *  4 head: last sequence given out         4 joined: first sequence it sees        4 its sequence, 0 if rejected
  *  5 flags ConversationFlag.*              5 delivered up to                       5 its error code, 0 if sequenced
- *  6 current members                       6 read up to                            6 next device row + 1
- *  7 block of participant rows (bytes)     7 sequence of the last own message      7 —
- *  8 rows that fit into the block          8 partition of the user
- *  9 rows in the block, leavers too        9 typing: state × 2^31 + logged seconds
- * 10 aggregate delivered                  10 join order: grows with every join
+ *  6 device rows                           6 read up to                            6 next device row + 1
+ *  7 block of participant rows (bytes)     7 sequence of the last own frame        7 —
+ *  8 rows that fit into the block          8 typing: logged time in 2 ms × 2 + state
+ *  9 rows in the block: current members    9 partition of the user
+ * 10 aggregate delivered                  10 —
  * 11 members at that minimum              11 —
  * 12 aggregate read
  * 13 members at that minimum
@@ -21,7 +21,8 @@
  * 15 first device row + 1
  * ```
  *
- * A participant stays in the block after leaving, so that a later return finds its row; it is a member only by its flag.
+ * The block holds the rows of the current members, in the order in which they joined. Who leaves loses its row, so that a group
+ * costs what its members cost, however many came and went. Devices stay: their counters must never be taken twice.
  */
 import { fromWords } from '../../core/ids.js';
 import { LinearMemory } from '../../core/memory.js';
@@ -30,10 +31,10 @@ import { Table } from '../../core/table.js';
 export const Conv = {
   HEAD: 4,
   FLAGS: 5,
-  MEMBERS: 6,
+  DEVICE_COUNT: 6,
   BLOCK: 7,
   BLOCK_ROOM: 8,
-  BLOCK_COUNT: 9,
+  MEMBERS: 9,
   DELIVERED: 10,
   AT_DELIVERED: 11,
   READ: 12,
@@ -53,16 +54,18 @@ export const Part = {
   DELIVERED: 5,
   READ: 6,
   LAST_SENT: 7,
-  PARTITION: 8,
-  TYPING: 9,
-  ORDER: 10,
+  TYPING: 8,
+  PARTITION: 9,
 } as const;
 export const PART_WORDS = 12;
 
-export const ParticipantFlag = { MEMBER: 1, ADMIN: 2 } as const;
+export const ParticipantFlag = { ADMIN: 1 } as const;
 
 export const Dev = { LOW: 1, HIGH: 2, COUNTER: 3, SEQ: 4, CODE: 5, NEXT: 6 } as const;
 export const DEV_WORDS = 8;
+
+/** What a part of a conversation takes in an export (export.ts). */
+export const ExportBytes = { HEAD: 36, PARTICIPANT: 32, DEVICE: 20 } as const;
 
 const SMALLEST_BLOCK_ROWS = 4;
 
@@ -81,29 +84,33 @@ export class Rows {
     return this.memory.u32;
   }
 
-  findConversation(a: readonly [number, number], b: readonly [number, number]): number {
-    return this.conversations.find(a[0], a[1], b[0], b[1]);
+  /** Marks a conversation as changed: all of it is exported next. */
+  touch(conversation: number): void {
+    const { u32 } = this;
+    const at = this.conversations.at(conversation);
+    if ((u32[at + Conv.FLAGS]! & ConversationFlag.DIRTY) !== 0) return;
+    u32[at + Conv.FLAGS]! |= ConversationFlag.DIRTY;
+    this.dirty.push(conversation);
+    this.dirtyBytes +=
+      ExportBytes.HEAD +
+      u32[at + Conv.MEMBERS]! * ExportBytes.PARTICIPANT +
+      u32[at + Conv.DEVICE_COUNT]! * ExportBytes.DEVICE;
   }
 
-  /** Marks a conversation as changed. */
-  touch(conversation: number, bytes = 64): void {
-    const at = this.conversations.at(conversation) + Conv.FLAGS;
-    this.dirtyBytes += bytes;
-    if ((this.u32[at]! & ConversationFlag.DIRTY) !== 0) return;
-    this.u32[at]! |= ConversationFlag.DIRTY;
-    this.dirty.push(conversation);
-    this.dirtyBytes += 160;
+  #isDirty(conversationAt: number): boolean {
+    return (this.u32[conversationAt + Conv.FLAGS]! & ConversationFlag.DIRTY) !== 0;
   }
 
   /** Adds a participant row, which must not be there, to the conversation's block. */
   addParticipant(conversation: number, userLow: number, userHigh: number): number {
     const row = this.participants.insert(conversation, userLow, userHigh);
     const at = this.conversations.at(conversation);
-    const count = this.u32[at + Conv.BLOCK_COUNT]!;
+    const count = this.u32[at + Conv.MEMBERS]!;
     const room = this.u32[at + Conv.BLOCK_ROOM]!;
     if (count === room) this.#growBlock(at, count);
     this.u32[(this.u32[at + Conv.BLOCK]! >>> 2) + count] = row;
-    this.u32[at + Conv.BLOCK_COUNT] = count + 1;
+    this.u32[at + Conv.MEMBERS] = count + 1;
+    if (this.#isDirty(at)) this.dirtyBytes += ExportBytes.PARTICIPANT;
     return row;
   }
 
@@ -119,6 +126,30 @@ export class Rows {
     this.u32[at + Conv.BLOCK_ROOM] = room;
   }
 
+  /** Takes participants out of the conversation; the others keep their order. Rows taken out stay readable until the next insert. */
+  removeParticipants(conversation: number, rows: ReadonlySet<number>): void {
+    const { u32 } = this;
+    const at = this.conversations.at(conversation);
+    const block = u32[at + Conv.BLOCK]! >>> 2;
+    const count = u32[at + Conv.MEMBERS]!;
+    let kept = 0;
+    for (let place = 0; place < count; place++) {
+      const row = u32[block + place]!;
+      if (rows.has(row)) this.participants.remove(row);
+      else u32[block + kept++] = row;
+    }
+    u32[at + Conv.MEMBERS] = kept;
+    if (this.#isDirty(at)) this.dirtyBytes -= (count - kept) * ExportBytes.PARTICIPANT;
+  }
+
+  /** Takes all participants out. */
+  clearParticipants(conversation: number): void {
+    const at = this.conversations.at(conversation);
+    const count = this.u32[at + Conv.MEMBERS]!;
+    for (let place = 0; place < count; place++) this.participants.remove(this.participantAt(at, place));
+    this.u32[at + Conv.MEMBERS] = 0;
+  }
+
   /** The participant row at a place of the conversation's block. */
   participantAt(conversationAt: number, place: number): number {
     return this.u32[(this.u32[conversationAt + Conv.BLOCK]! >>> 2) + place]!;
@@ -129,6 +160,8 @@ export class Rows {
     const at = this.conversations.at(conversation);
     this.u32[this.devices.at(row) + Dev.NEXT] = this.u32[at + Conv.DEVICES]!;
     this.u32[at + Conv.DEVICES] = row + 1;
+    this.u32[at + Conv.DEVICE_COUNT]!++;
+    if (this.#isDirty(at)) this.dirtyBytes += ExportBytes.DEVICE;
     return row;
   }
 
@@ -137,15 +170,7 @@ export class Rows {
     return fromWords(this.u32[at + Part.USER_LOW]!, this.u32[at + Part.USER_HIGH]!);
   }
 
-  isMember(participant: number): boolean {
-    return (
-      participant >= 0 && (this.u32[this.participants.at(participant) + Part.FLAGS]! & ParticipantFlag.MEMBER) !== 0
-    );
-  }
-
   isAdmin(participant: number): boolean {
-    return (
-      participant >= 0 && (this.u32[this.participants.at(participant) + Part.FLAGS]! & ParticipantFlag.ADMIN) !== 0
-    );
+    return (this.u32[this.participants.at(participant) + Part.FLAGS]! & ParticipantFlag.ADMIN) !== 0;
   }
 }

@@ -8,12 +8,12 @@ import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { Flag, Kind } from '../../core/frame.js';
 import { MESSAGE_TTL_S_MAX, PAYLOAD_BYTES_MAX, SEQUENCE_MAX, TABLE_PAYLOAD_BYTES_MAX } from '../../core/limits.js';
 import type { StepContext } from './context.js';
-import { findOrCreate, isParty, isValid } from './conversations.js';
+import { create, find, isParty, isValid, noAccess } from './conversations.js';
 import type { Recipients } from './fanout.js';
 import { applyGroupChange } from './groups.js';
 import { afterOwnSend } from './receipts.js';
 import { answerAgain, reject } from './reject.js';
-import { Conv, ConversationFlag, Dev } from './rows.js';
+import { Conv, Dev } from './rows.js';
 
 export function sequenceFrame(context: StepContext, recipients: Recipients): void {
   if (!context.deviceIsSender) return;
@@ -22,25 +22,22 @@ export function sequenceFrame(context: StepContext, recipients: Recipients): voi
   // Somebody else's direct conversation must not come to be by being named; nothing can ever make the sender a party to it.
   if (context.isDirect && !isParty(context)) return reject(context, ErrorCodes.NOT_MEMBER);
   const { rows } = context;
-  const conversation = findOrCreate(context);
-  const device = findOrAddDevice(context, conversation);
-  const deviceAt = rows.devices.at(device);
-  const last = rows.u32[deviceAt + Dev.COUNTER]!;
-  if (context.counter <= last) return answerAgain(context, device);
+  const known = find(context);
+  const knownDevice = known < 0 ? -1 : rows.devices.find(known, context.deviceLow, context.deviceHigh);
+  const last = knownDevice < 0 ? 0 : rows.u32[rows.devices.at(knownDevice) + Dev.COUNTER]!;
+  if (context.counter <= last) return answerAgain(context, knownDevice);
+  // Nothing is taken, so nothing is made either.
   if (context.counter > last + 1) return reject(context, ErrorCodes.COUNTER_GAP, last + 1);
+  const conversation = known >= 0 ? known : create(context);
+  const device = knownDevice >= 0 ? knownDevice : rows.addDevice(conversation, context.deviceLow, context.deviceHigh);
+  const deviceAt = rows.devices.at(device);
   rows.u32[deviceAt + Dev.COUNTER] = context.counter;
-  rows.touch(conversation, 24);
+  rows.touch(conversation);
   const error = accept(context, conversation, deviceAt, recipients);
   if (error === undefined) return;
   rows.u32[deviceAt + Dev.SEQ] = 0;
   rows.u32[deviceAt + Dev.CODE] = error.code;
   reject(context, error);
-}
-
-function findOrAddDevice(context: StepContext, conversation: number): number {
-  const { rows } = context;
-  const found = rows.devices.find(conversation, context.deviceLow, context.deviceHigh);
-  return found >= 0 ? found : rows.addDevice(conversation, context.deviceLow, context.deviceHigh);
 }
 
 /** Sequences and fans out, or says why not. */
@@ -74,10 +71,8 @@ function accept(
 
 function checkMessage(context: StepContext, conversation: number): ErrorCode | undefined {
   const { rows } = context;
-  const at = rows.conversations.at(conversation);
-  if (!context.isDirect && (rows.u32[at + Conv.FLAGS]! & ConversationFlag.CREATED) === 0) return ErrorCodes.NO_GROUP;
   const sender = rows.participants.find(conversation, context.userLow, context.userHigh);
-  if (!rows.isMember(sender)) return ErrorCodes.NOT_MEMBER;
+  if (sender < 0) return noAccess(context, conversation);
   if (context.extra > MESSAGE_TTL_S_MAX) return ErrorCodes.BAD_VALUE;
   const isTable = (context.flags & Flag.DEVICE_TABLE) !== 0;
   const payloadBytes = context.end - context.payloadAt;

@@ -3,11 +3,11 @@
  * for its state, all of which is in memory: a conversation costs about 250 bytes, so ten million fit on one machine, and a
  * step never has to fetch anything.
  */
-import { type Batch, BatchAt } from '../../core/batch.js';
+import { type Batch, BatchAt, BatchKind } from '../../core/batch.js';
 import { isSequenced, Kind } from '../../core/frame.js';
 import type { ChunkSink, Fetched, KeySink, Out, Stage } from '../../core/stage.js';
 import { StepContext } from './context.js';
-import { deriveCounts, Exporter, importChunk, stateHash } from './export.js';
+import { deriveAdmins, Exporter, importChunk, stateHash } from './export.js';
 import { frameWithin, Recipients } from './fanout.js';
 import { handleInfo, handleTyping } from './info.js';
 import { deriveAggregates, handleDelivered, handleRead } from './receipts.js';
@@ -50,6 +50,10 @@ export class ConversationStage implements Stage {
   step(batch: Batch, out: Out, _fetched: Fetched): void {
     const context = this.#context;
     context.begin(batch, out);
+    if (batch.header.kind !== BatchKind.FRAMES) {
+      this.ignored += batch.header.count;
+      return;
+    }
     let at: number = BatchAt.ENTRIES;
     for (let entry = 0; entry < batch.header.count; entry++) {
       const length = frameWithin(context, at);
@@ -65,7 +69,8 @@ export class ConversationStage implements Stage {
 
   #handle(context: StepContext): void {
     const { kind } = context;
-    if (isSequenced(kind)) sequenceFrame(context, this.#recipients);
+    if (!context.hasUser) this.ignored++;
+    else if (isSequenced(kind)) sequenceFrame(context, this.#recipients);
     else if (kind === Kind.DELIVERED) handleDelivered(context, this.#recipients);
     else if (kind === Kind.READ) handleRead(context, this.#recipients);
     else if (kind === Kind.TYPING) handleTyping(context, this.#recipients);
@@ -89,7 +94,7 @@ export class ConversationStage implements Stage {
     const rows = this.#rows;
     for (let conversation = 0; conversation < rows.conversations.rowLimit; conversation++) {
       if (!rows.conversations.isLive(conversation)) continue;
-      deriveCounts(rows, conversation);
+      deriveAdmins(rows, conversation);
       const flags = rows.u32[rows.conversations.at(conversation) + Conv.FLAGS]!;
       if ((flags & ConversationFlag.GROUP) !== 0) deriveAggregates(this.#context, conversation);
     }

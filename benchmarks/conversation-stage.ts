@@ -1,0 +1,358 @@
+/**
+ * The conversation stage alone: messages sequenced and fanned out, in one thread, without log, store or sockets. Prints JSON.
+ *
+ *   node dist/benchmarks/conversation-stage.js [--tiny]
+ *
+ * A million conversations stand before the clock runs; one in five messages goes to a group, whose sizes have a median of 4
+ * members and a 95th percentile of 12. Batches are made before the clock runs, and a run starts each time from the same state.
+ * `floor` is what any stage must do with the same input: find the conversation in one table and copy the frame once for each
+ * user partition that gets it. `with receipts` adds, for each message, the DELIVERED frame of each recipient and one READ.
+ * `export` writes all conversations, `import` reads them into an empty stage, as a lane does when it takes a partition over.
+ */
+import {
+  type Batch,
+  BatchAt,
+  BatchBuilder,
+  BatchKind,
+  openBatch,
+  SourceKind,
+  sourceId,
+  stampBatch,
+} from '../core/batch.js';
+import { At, encodeFrame, frameLength, Kind, makeFrame, viewOf, writeU53 } from '../core/frame.js';
+import { deviceKey, mix32 } from '../core/ids.js';
+import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
+import { encodeMembers } from '../core/members.js';
+import { LinearMemory } from '../core/memory.js';
+import { Topic } from '../core/ports.js';
+import { Prng } from '../core/prng.js';
+import type { Fetched, Out } from '../core/stage.js';
+import { Table } from '../core/table.js';
+import { ConversationStage } from '../pipelines/conversation/stage.js';
+import { describeMachine } from './load/result.js';
+
+const PAYLOAD_BYTES = 120;
+const START_MS = 1_700_000_000_000;
+const USER_PARTITIONS = 4;
+const GROUP_SHARE = { numerator: 1, denominator: 5 };
+const NOTHING: Fetched = { get: () => undefined };
+
+const isTiny = process.argv.includes('--tiny');
+const conversations = isTiny ? 2_000 : 1_000_000;
+const users = isTiny ? 500 : 200_000;
+const messages = isTiny ? 4_000 : 1_000_000;
+const rounds = isTiny ? 2 : 5;
+
+/** Keeps one builder a user partition, and folds what was written into a hash. */
+class BenchOut implements Out {
+  readonly #builders = Array.from({ length: USER_PARTITIONS }, () => new BatchBuilder(1 << 20));
+  hash = 0;
+
+  user(partition: number, bytes: number): BatchBuilder {
+    const builder = this.#builders[partition]!;
+    if (builder.byteLength + bytes > BATCH_BYTES_MAX) this.#take(builder);
+    if (builder.isEmpty) builder.begin(BatchKind.FANOUT, 0, 0, 0);
+    return builder;
+  }
+
+  #take(builder: BatchBuilder): void {
+    const { view, byteLength } = builder;
+    this.hash = mix32(this.hash ^ byteLength ^ builder.count ^ view.getUint32(byteLength >>> 1));
+    builder.reset();
+  }
+
+  flush(): void {
+    for (const builder of this.#builders) if (!builder.isEmpty) this.#take(builder);
+  }
+
+  userFrames(): BatchBuilder {
+    throw new Error('not used');
+  }
+
+  conversation(): BatchBuilder {
+    throw new Error('not used');
+  }
+
+  gateway(): BatchBuilder {
+    throw new Error('not used');
+  }
+
+  put(): void {}
+
+  remove(): void {}
+}
+
+/** Members of a group: 2 to 64, half of them at most 4, 95 in 100 at most 12. */
+function drawGroupSize(random: Prng): number {
+  const percent = random.below(100);
+  if (percent < 50) return random.between(2, 4);
+  if (percent < 95) return random.between(5, 12);
+  return random.between(13, 64);
+}
+
+/** Conversations with their members, and batches for them. Everything comes from one seed. */
+class World {
+  readonly #random = new Prng(11);
+  readonly #builder = new BatchBuilder(1 << 20);
+  readonly #message = encodeFrame(makeFrame({ kind: Kind.MESSAGE, payload: new Uint8Array(PAYLOAD_BYTES) }));
+  readonly #receipt = encodeFrame(makeFrame({ kind: Kind.DELIVERED }));
+  /** Of each conversation: a, b and, for groups, the members; the first of them sends. */
+  readonly #a = new Float64Array(conversations);
+  readonly #b = new Float64Array(conversations);
+  readonly #members: (readonly number[] | undefined)[] = [];
+  readonly #counters = new Uint32Array(conversations);
+  readonly #heads = new Uint32Array(conversations);
+  #offset = 0;
+
+  constructor() {
+    const seen = new Set<number>();
+    for (let n = 0; n < conversations; n++) {
+      if (this.#isGroup(n)) {
+        const size = drawGroupSize(this.#random);
+        const first = this.#random.below(users);
+        this.#b[n] = n + 1;
+        this.#members[n] = Array.from({ length: size }, (_, k) => 1 + ((first + k * 7) % users));
+        continue;
+      }
+      let low: number;
+      let high: number;
+      do {
+        low = 1 + this.#random.below(users - 1);
+        high = low + 1 + this.#random.below(users - low);
+      } while (seen.has(low * 2 ** 20 + high));
+      seen.add(low * 2 ** 20 + high);
+      this.#a[n] = low;
+      this.#b[n] = high;
+    }
+  }
+
+  /** One conversation in five is a group, so one message in five goes to one. */
+  #isGroup(n: number): boolean {
+    return n % GROUP_SHARE.denominator < GROUP_SHARE.numerator;
+  }
+
+  /** Batches of the usual size, filled by `fill` with its 1st, 2nd … of `count` turns. */
+  *#batches(count: number, fill: (builder: BatchBuilder, n: number) => void): Generator<Batch> {
+    const builder = this.#builder;
+    for (let n = 0; n < count; n++) {
+      if (builder.isEmpty) builder.begin(BatchKind.FRAMES, sourceId(SourceKind.GATEWAY, 0), this.#offset, 0);
+      fill(builder, n);
+      if (builder.byteLength >= BATCH_TARGET_BYTES || n === count - 1) yield this.#finish();
+    }
+  }
+
+  #finish(): Batch {
+    const bytes = this.#builder.finish().slice();
+    stampBatch(viewOf(bytes), 0, Topic.CONVERSATION, 0, this.#offset, START_MS + this.#offset);
+    this.#offset++;
+    this.#builder.reset();
+    return openBatch(bytes);
+  }
+
+  #place(builder: BatchBuilder, at: number, n: number, device: number): void {
+    writeU53(builder.view, at + At.CONV_A, this.#a[n]!);
+    writeU53(builder.view, at + At.CONV_B, this.#b[n]!);
+    writeU53(builder.view, at + At.DEVICE, device);
+  }
+
+  #sendMessage(builder: BatchBuilder, n: number): void {
+    const at = builder.frame(this.#message, 0, this.#message.length);
+    this.#place(builder, at, n, deviceKey(this.#members[n]?.[0] ?? this.#a[n]!, 1));
+    builder.view.setUint32(at + At.COUNTER, ++this.#counters[n]!);
+    this.#heads[n]!++;
+  }
+
+  #create(builder: BatchBuilder, n: number): void {
+    const members = this.#members[n];
+    if (members === undefined) return this.#sendMessage(builder, n);
+    const payload = encodeMembers(members.slice(1));
+    const frame = encodeFrame(makeFrame({ kind: Kind.GROUP_CREATE, counter: 1, payload }));
+    this.#place(builder, builder.frame(frame, 0, frame.length), n, deviceKey(members[0]!, 1));
+    this.#counters[n] = 1;
+    this.#heads[n] = 1;
+  }
+
+  /** Makes every conversation: groups with GROUP_CREATE, direct ones with a message. */
+  setUp(): Generator<Batch> {
+    return this.#batches(conversations, (builder, n) => this.#create(builder, n));
+  }
+
+  #sendReceipts(builder: BatchBuilder, n: number): void {
+    const others = this.#members[n]?.slice(1) ?? [this.#b[n]!];
+    for (const user of others) this.#sendWatermark(builder, n, Kind.DELIVERED, deviceKey(user, 0));
+    this.#sendWatermark(builder, n, Kind.READ, deviceKey(others[0]!, 1));
+  }
+
+  #sendWatermark(builder: BatchBuilder, n: number, kind: number, device: number): void {
+    const at = builder.frame(this.#receipt, 0, this.#receipt.length);
+    builder.bytes[at + At.KIND] = kind;
+    this.#place(builder, at, n, device);
+    builder.view.setUint32(at + At.SEQ, this.#heads[n]!);
+  }
+
+  /** Messages to conversations drawn at random. Counters go on from one call to the next. */
+  messages(withReceipts: boolean): Batch[] {
+    const batches = this.#batches(messages, (builder) => {
+      const n = this.#random.below(conversations);
+      this.#sendMessage(builder, n);
+      if (withReceipts) this.#sendReceipts(builder, n);
+    });
+    return [...batches];
+  }
+}
+
+function newStage(): ConversationStage {
+  return new ConversationStage({ partition: 0, conversationPartitions: 1, userPartitions: USER_PARTITIONS });
+}
+
+function timed(work: () => void): number {
+  const start = process.hrtime.bigint();
+  work();
+  return Number(process.hrtime.bigint() - start);
+}
+
+function load(chunks: readonly Uint8Array[]): { stage: ConversationStage; ns: number } {
+  const stage = newStage();
+  const ns = timed(() => {
+    for (const chunk of chunks) stage.importChunk(chunk);
+    stage.importDone();
+  });
+  return { stage, ns };
+}
+
+function exportAll(stage: ConversationStage): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (let cursor = 0; cursor >= 0; ) {
+    cursor = stage.exportAll(cursor, 2 ** 20, (chunk) => chunks.push(chunk.slice()));
+  }
+  return chunks;
+}
+
+/** Nanoseconds for all batches, and a hash of what they wrote and left. */
+function step(stage: ConversationStage, batches: readonly Batch[]): { ns: number; hash: number } {
+  const out = new BenchOut();
+  const ns = timed(() => {
+    for (const batch of batches) {
+      stage.step(batch, out, NOTHING);
+      out.flush();
+    }
+  });
+  return { ns, hash: mix32(out.hash ^ stage.stateHash()) };
+}
+
+/** The floor: a look-up in a table of as many rows, and a copy of the frame into each of two batches. */
+function stepFloor(rows: Table, batches: readonly Batch[]): { ns: number; hash: number } {
+  const out = new BenchOut();
+  let found = 0;
+  const ns = timed(() => {
+    for (const { bytes, view, header } of batches) {
+      for (let entry = 0, at: number = BatchAt.ENTRIES; entry < header.count; entry++) {
+        const length = frameLength(view, at);
+        const [aHigh, aLow] = [view.getUint32(at + At.CONV_A), view.getUint32(at + At.CONV_A + 4)];
+        const [bHigh, bLow] = [view.getUint32(at + At.CONV_B), view.getUint32(at + At.CONV_B + 4)];
+        found += rows.find(aLow, aHigh, bLow, bHigh) >= 0 ? 1 : 0;
+        for (let copy = 0; copy < 2; copy++) {
+          const builder = out.user((entry + copy) % USER_PARTITIONS, length + 12);
+          builder.frame(bytes, at, length);
+          builder.list();
+          builder.recipient(1, 0);
+        }
+        at += length;
+      }
+      out.flush();
+    }
+  });
+  return { ns, hash: mix32(out.hash ^ found) };
+}
+
+function addToFloor(rows: Table, { view, header }: Batch): void {
+  for (let entry = 0, at: number = BatchAt.ENTRIES; entry < header.count; entry++, at += frameLength(view, at)) {
+    const [aHigh, aLow] = [view.getUint32(at + At.CONV_A), view.getUint32(at + At.CONV_A + 4)];
+    const [bHigh, bLow] = [view.getUint32(at + At.CONV_B), view.getUint32(at + At.CONV_B + 4)];
+    rows.insert(aLow, aHigh, bLow, bHigh);
+  }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)]!;
+}
+
+/** Median and spread (highest less lowest) of several runs. */
+function summary(values: readonly number[], digits: number): { figure: number; spread: number } {
+  const round = (value: number): number => Number(value.toFixed(digits));
+  return { figure: round(median(values)), spread: round(Math.max(...values) - Math.min(...values)) };
+}
+
+interface Measured {
+  /** Nanoseconds a message, one for each run. */
+  readonly ns: readonly number[];
+  readonly hash: number;
+}
+
+/** Runs again and again what must write the same each time. */
+function measure(run: () => { ns: number; hash: number }): Measured {
+  const results = Array.from({ length: rounds }, run);
+  const hash = results[0]!.hash;
+  if (results.some((result) => result.hash !== hash)) throw new Error('two runs of one input wrote different output');
+  return { ns: results.map(({ ns }) => ns / messages), hash };
+}
+
+const imports: number[] = [];
+
+/** Each run starts from the same state. */
+function measureStage(chunks: readonly Uint8Array[], batches: readonly Batch[]): Measured {
+  return measure(() => {
+    const { stage, ns } = load(chunks);
+    imports.push(ns / 1e9);
+    return step(stage, batches);
+  });
+}
+
+const world = new World();
+const table = new Table(new LinearMemory(), 16, 4);
+const original = newStage();
+const setUpOut = new BenchOut();
+for (const batch of world.setUp()) {
+  original.step(batch, setUpOut, NOTHING);
+  setUpOut.flush();
+  addToFloor(table, batch);
+}
+let chunks: readonly Uint8Array[] = [];
+const exportS =
+  timed(() => {
+    chunks = exportAll(original);
+  }) / 1e9;
+if (load(chunks).stage.stateHash() !== original.stateHash())
+  throw new Error('what was imported is not what was exported');
+
+const plainBatches = world.messages(false);
+const plain = measureStage(chunks, plainBatches);
+const floor = measure(() => stepFloor(table, plainBatches));
+const receipts = measureStage(chunks, world.messages(true));
+const against = summary(floor.ns, 0);
+const message = summary(plain.ns, 0);
+
+console.log(
+  JSON.stringify(
+    {
+      benchmark: 'conversation-stage',
+      ...message,
+      unit: 'ns a message',
+      against: { ...against, name: 'floor: one look-up, two copies' },
+      ratio: Number((message.figure / against.figure).toFixed(2)),
+      runs: plain.ns.map(Math.round),
+      hash: plain.hash.toString(16),
+      withReceipts: { ...summary(receipts.ns, 0), unit: 'ns a message', hash: receipts.hash.toString(16) },
+      import: { ...summary(imports, 2), unit: 's' },
+      export: {
+        figure: Number(exportS.toFixed(2)),
+        unit: 's',
+        bytes: chunks.reduce((sum, { length }) => sum + length, 0),
+      },
+      workload: { conversations, users, messages, groupShare: 0.2, payloadBytes: PAYLOAD_BYTES },
+      machine: describeMachine(),
+    },
+    undefined,
+    2,
+  ),
+);

@@ -1,0 +1,348 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
+import { encodeFrame, type Frame, Kind, makeFrame, readFrame, viewOf } from '../core/frame.js';
+import { deviceKey, directConversation, partitionOfConversation } from '../core/ids.js';
+import { StageId } from '../core/keys.js';
+import { type LogConsumer, type LogProducer, Topic } from '../core/ports.js';
+import { Prng } from '../core/prng.js';
+import type { Stage } from '../core/stage.js';
+import { MemoryDurability, MemoryLog } from '../engines/log-memory.js';
+import { type Injected, MemoryStore } from '../engines/store-memory.js';
+import { ConversationStage } from './conversation/stage.js';
+import { Lane, LaneState } from './lane.js';
+import { Destination, Outbox } from './outbox.js';
+import { UserStage } from './user/stage.js';
+
+const PARTITIONS = 2;
+const USERS = 6;
+const NUMBERS = Array.from({ length: PARTITIONS }, (_, number) => number);
+type Which = typeof StageId.CONVERSATION | typeof StageId.USER;
+
+function createStage(stageId: Which, partition: number): Stage {
+  const options = { partition, conversationPartitions: PARTITIONS, userPartitions: PARTITIONS };
+  return stageId === StageId.CONVERSATION ? new ConversationStage(options) : new UserStage(options);
+}
+
+/** A conversation lane and a user lane over a log and a store in memory, which crash and fail when told. */
+class World {
+  nowMs = 1_000;
+  log: MemoryLog;
+  store = new MemoryStore();
+  gateway: LogProducer;
+  readonly lanes = new Map<Which, Lane>();
+  readonly egress: Uint8Array[] = [];
+  readonly #producers = new Map<Which, LogProducer>();
+  readonly #counters = new Map<string, number>();
+  #incarnation = 0;
+  #batchNumber = 0;
+
+  constructor() {
+    const topic = { partitions: PARTITIONS };
+    this.log = new MemoryLog({
+      topics: [
+        { ...topic, durability: MemoryDurability.BEFORE_READ },
+        { ...topic, durability: MemoryDurability.LAZY },
+      ],
+      nowMs: () => 1_700_000_000_000 + this.nowMs,
+      retainBytes: 2 ** 30,
+    });
+    this.gateway = this.log.producer();
+    this.startLanes();
+  }
+
+  startLanes(): void {
+    this.#producers.clear();
+    this.startLane(StageId.CONVERSATION);
+    this.startLane(StageId.USER);
+  }
+
+  /** Starts a lane anew: what the one before had in memory is gone, what it had appended is not. */
+  startLane(stageId: Which): Lane {
+    let producer = this.#producers.get(stageId);
+    if (producer === undefined) {
+      producer = this.log.producer();
+      this.#producers.set(stageId, producer);
+    }
+    const lane = new Lane({
+      stageId,
+      partitions: NUMBERS,
+      createStage: (partition) => createStage(stageId, partition),
+      log: this.log,
+      producer,
+      // Answers to the lane before are not the new one's.
+      store: (this.store = new MemoryStore(this.store.contents)),
+      egress: {
+        offer: (_gateway, batch) => {
+          this.egress.push(batch.slice());
+          return true;
+        },
+      },
+      clock: { wallMs: () => this.nowMs, monotonicMs: () => this.nowMs },
+      incarnation: ++this.#incarnation,
+    });
+    this.lanes.set(stageId, lane);
+    this.#stores.set(stageId, this.store);
+    return lane;
+  }
+
+  readonly #stores = new Map<Which, MemoryStore>();
+
+  storeOf(stageId: Which): MemoryStore {
+    return this.#stores.get(stageId)!;
+  }
+
+  /** The machine loses its power: everything in memory and in the page cache is gone. */
+  powerFailure(): void {
+    this.log = this.log.powerFailure();
+    this.gateway = this.log.producer();
+    this.startLanes();
+  }
+
+  append(frames: readonly Frame[], topic: number, partition: number): void {
+    const builder = new BatchBuilder();
+    builder.begin(BatchKind.FRAMES, sourceId(SourceKind.GATEWAY, 0), this.#batchNumber++, 1);
+    for (const frame of frames) {
+      const bytes = encodeFrame(frame);
+      builder.frame(bytes, 0, bytes.length);
+    }
+    assert.ok(this.gateway.append(topic, partition, builder.finish(), 0));
+  }
+
+  /** A message with its device's next counter; sometimes the same again, as a client that got no answer. */
+  send(random: Prng): void {
+    const from = random.between(1, USERS);
+    const to = (from % USERS) + 1;
+    const { a, b } = directConversation(from, to);
+    const key = `${from} ${a} ${b}`;
+    const counter = (this.#counters.get(key) ?? 0) + 1;
+    this.#counters.set(key, counter);
+    const payload = new Uint8Array(random.below(50)).fill(counter);
+    const frame = makeFrame({ kind: Kind.MESSAGE, convA: a, convB: b, device: deviceKey(from, 1), counter, payload });
+    const frames = random.chance(1, 5) ? [frame, frame] : [frame];
+    this.append(frames, Topic.CONVERSATION, partitionOfConversation(a, b, PARTITIONS));
+  }
+
+  turn(times: number): boolean {
+    let progress = false;
+    for (const lane of this.lanes.values()) {
+      for (let i = 0; i < times && lane.turn(); i++) progress = true;
+    }
+    return progress;
+  }
+
+  /** Until nothing moves any more. */
+  settle(): void {
+    for (let idle = 0; idle < 3; ) {
+      this.log.write();
+      this.log.sync();
+      this.nowMs += 10_000;
+      idle = this.turn(1_000) ? 0 : idle + 1;
+    }
+  }
+
+  *read(topic: number): Generator<Batch> {
+    const consumer: LogConsumer = this.log.consumer(
+      topic,
+      NUMBERS.map((partition) => ({ partition, offset: 0 })),
+    );
+    for (let batch = consumer.poll(); batch !== undefined; batch = consumer.poll()) yield batch;
+  }
+}
+
+/** What fresh stages make of a whole topic: their state, and every FANOUT batch as "source offset index: bytes". */
+function fold(world: World, stageId: Which): { hashes: number[]; fanouts: Map<string, string> } {
+  const stages = NUMBERS.map((partition) => createStage(stageId, partition));
+  const outboxes = NUMBERS.map(
+    (partition) => new Outbox(stageId === StageId.USER ? SourceKind.USER : SourceKind.CONVERSATION, partition),
+  );
+  const cold = new Map<string, Uint8Array | undefined>();
+  const fanouts = new Map<string, string>();
+  const topic = stageId === StageId.USER ? Topic.USER : Topic.CONVERSATION;
+  for (const batch of world.read(topic)) {
+    const { partition, offset } = batch.header;
+    const outbox = outboxes[partition]!;
+    outbox.begin(offset, 1);
+    stages[partition]!.step(batch, outbox, { get: (key) => cold.get(Buffer.from(key).toString('latin1')) });
+    for (const [key, value] of outbox.takeCold()) cold.set(key, value);
+    outbox.flush((destination, to, number, bytes) => {
+      if (destination === Destination.LOG && to === Topic.USER && stageId === StageId.CONVERSATION) {
+        collect(fanouts, bytes, number);
+      }
+      return true;
+    });
+  }
+  return { hashes: stages.map((stage) => stage.stateHash()), fanouts };
+}
+
+/** Keeps a FANOUT batch by its identity; asserts that the same identity always has the same entries. */
+function collect(fanouts: Map<string, string>, bytes: Uint8Array, partition: number): void {
+  const view = viewOf(bytes);
+  const key = [partition, view.getUint32(20, true), view.getUint32(24, true), view.getUint32(56, true)].join(' ');
+  const entries = Buffer.from(bytes.subarray(64)).toString('hex');
+  const before = fanouts.get(key);
+  if (before !== undefined) assert.equal(entries, before, `output ${key} was made twice and differs`);
+  fanouts.set(key, entries);
+}
+
+function hashesOf(lane: Lane): number[] {
+  return lane.partitions.map((partition) => partition.stage.stateHash());
+}
+
+const OUTCOMES: readonly Injected[] = ['too_old', 'refused', 'unknown_done', 'unknown_not_done', 'pass'];
+
+/** One thing happens. */
+function happen(world: World, random: Prng): void {
+  const which = random.chance(1, 2) ? StageId.CONVERSATION : StageId.USER;
+  switch (random.below(12)) {
+    case 0:
+      if (random.chance(1, 4)) world.startLane(which);
+      break;
+    case 1:
+      if (random.chance(1, 8)) world.powerFailure();
+      break;
+    case 2:
+      world.storeOf(which).inject(OUTCOMES[random.below(OUTCOMES.length)]!);
+      break;
+    case 3:
+      world.storeOf(which).failReads(1);
+      break;
+    case 4:
+      world.log.sync(random.below(2));
+      break;
+    case 5:
+      world.nowMs += random.below(4_000);
+      break;
+    case 6:
+    case 7:
+      world.log.write();
+      break;
+    case 8:
+    case 9:
+      world.turn(random.between(1, 6));
+      break;
+    default:
+      world.send(random);
+  }
+}
+
+const WORLDS = Number(process.env['DUNLIN_LANE_WORLDS'] ?? 60);
+
+describe('a lane that crashes anywhere', () => {
+  test(`${WORLDS} worlds: state = fold(log), and every output is in the USER log, the same each time`, (context) => {
+    const seed = Number(process.env['DUNLIN_SEED'] ?? Date.now() % 2 ** 31);
+    context.diagnostic(`DUNLIN_SEED=${seed}`);
+    let commits = 0;
+    for (let n = 0; n < WORLDS; n++) {
+      const world = new World();
+      const random = new Prng(seed + n);
+      const events = random.between(50, 400);
+      for (let i = 0; i < events; i++) happen(world, random);
+      world.settle();
+      for (const stageId of [StageId.CONVERSATION, StageId.USER] as const) {
+        assert.deepEqual(hashesOf(world.lanes.get(stageId)!), fold(world, stageId).hashes, `seed ${seed + n}`);
+        commits += world.lanes.get(stageId)!.counters.commits;
+      }
+      const written = new Map<string, string>();
+      for (const batch of world.read(Topic.USER)) {
+        if (batch.header.kind === BatchKind.FANOUT) collect(written, batch.bytes, batch.header.partition);
+      }
+      assert.deepEqual(written, fold(world, StageId.CONVERSATION).fanouts, `seed ${seed + n}`);
+    }
+    assert.ok(commits > WORLDS, 'lanes did commit');
+  });
+});
+
+test('a commit waits until its outputs and its input are durable', () => {
+  const world = new World();
+  world.settle();
+  const lane = world.lanes.get(StageId.CONVERSATION)!;
+  const commits = lane.counters.commits;
+  world.send(new Prng(1));
+  world.log.write();
+  world.log.sync(Topic.CONVERSATION);
+  world.nowMs += 60_000;
+  for (let i = 0; i < 50; i++) lane.turn();
+  world.log.write();
+  world.nowMs += 60_000;
+  for (let i = 0; i < 50; i++) lane.turn();
+  assert.equal(lane.counters.commits, commits, 'its fan-out is written but not synced');
+  world.log.sync(Topic.USER);
+  for (let i = 0; i < 50; i++) lane.turn();
+  assert.equal(lane.counters.commits, commits + 1);
+});
+
+test('a deposed lane cannot commit: its successor has the higher epoch', () => {
+  const world = new World();
+  world.settle();
+  const old = world.lanes.get(StageId.CONVERSATION)!;
+  const deposed = world.storeOf(StageId.CONVERSATION);
+  world.startLane(StageId.CONVERSATION);
+  world.settle();
+  assert.notEqual(deposed, world.storeOf(StageId.CONVERSATION));
+  world.send(new Prng(2));
+  world.settle();
+  const before = old.partitions.map((partition) => partition.epoch);
+  const after = world.lanes.get(StageId.CONVERSATION)!.partitions.map((partition) => partition.epoch);
+  assert.deepEqual(after, before.map((epoch) => epoch + 1));
+  assert.throws(() => {
+    for (let i = 0; i < 100; i++) {
+      old.turn();
+      world.log.write();
+      world.log.sync();
+      world.nowMs += 10_000;
+    }
+  }, /another owner/);
+});
+
+test('each ownership of a user partition begins a higher generation', () => {
+  const world = new World();
+  world.settle();
+  world.startLane(StageId.USER);
+  world.settle();
+  world.powerFailure();
+  world.settle();
+  const generations: number[] = [];
+  for (const batch of world.read(Topic.USER)) {
+    const frame = readFrame(batch.bytes, batch.view, 64);
+    if (batch.header.partition === 0 && frame.kind === Kind.GENERATION) generations.push(frame.extra);
+  }
+  assert.deepEqual(generations, [1, 2, 3]);
+});
+
+test('draining commits everything and then stops', () => {
+  const world = new World();
+  const random = new Prng(3);
+  world.settle();
+  for (let i = 0; i < 20; i++) world.send(random);
+  world.log.write();
+  world.log.sync();
+  world.turn(100);
+  for (const lane of world.lanes.values()) lane.drain();
+  for (let i = 0; i < 200; i++) {
+    world.turn(10);
+    world.log.write();
+    world.log.sync();
+  }
+  for (const lane of world.lanes.values()) {
+    assert.equal(lane.state, LaneState.DRAINED);
+    for (const partition of lane.partitions) assert.equal(partition.meta.offset, partition.offset);
+  }
+});
+
+test('an output that the log refuses ends the lane: only a replay fills the hole', () => {
+  const world = new World();
+  world.settle();
+  world.send(new Prng(4));
+  world.log.write();
+  world.log.sync();
+  world.log.inject('refused_failed');
+  const lane = world.lanes.get(StageId.CONVERSATION)!;
+  for (let i = 0; i < 10; i++) lane.turn();
+  world.log.write();
+  world.log.sync();
+  assert.throws(() => lane.turn(), /did not take an output/);
+  world.startLane(StageId.CONVERSATION);
+  world.settle();
+  assert.equal(fold(world, StageId.CONVERSATION).fanouts.size, [...world.read(Topic.USER)].filter((b) => b.header.kind === BatchKind.FANOUT).length);
+});
