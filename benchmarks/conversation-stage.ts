@@ -40,8 +40,8 @@ const NOTHING: Fetched = { get: () => undefined };
 const isTiny = process.argv.includes('--tiny');
 const conversations = isTiny ? 2_000 : 1_000_000;
 const users = isTiny ? 500 : 200_000;
-const messages = isTiny ? 4_000 : 1_000_000;
-const rounds = isTiny ? 2 : 5;
+const messages = isTiny ? 4_000 : 400_000;
+const rounds = isTiny ? 2 : 3;
 
 /** Keeps one builder a user partition, and folds what was written into a hash. */
 class BenchOut implements Out {

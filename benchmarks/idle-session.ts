@@ -15,6 +15,7 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -49,16 +50,22 @@ interface Order {
   readonly tokens: readonly string[];
 }
 
-/** Opens one connection; resolves when it is live, with the bytes of the frames up to then folded into a number. */
-async function open(url: string, token: string): Promise<number> {
+/** Opens one connection; resolves when it is live, with the frames up to then folded into a number, or with a time to wait. */
+async function open(url: string, token: string): Promise<{ readonly hash: number } | { readonly retryAfterS: number }> {
   const socket = new WebSocket(url, {
     headers: { authorization: `Bearer ${token}` },
     perMessageDeflate: false,
     skipUTF8Validation: true,
   });
   socket.binaryType = 'nodebuffer';
-  return await new Promise<number>((resolve, reject) => {
+  return await new Promise((resolve, reject) => {
     let hash = 0;
+    socket.once('unexpected-response', (_request, response: IncomingMessage) => {
+      response.resume();
+      const retryAfterS = Number(response.headers['retry-after']);
+      if (retryAfterS > 0) resolve({ retryAfterS });
+      else reject(new Error(`an upgrade was answered with ${response.statusCode}`));
+    });
     socket.once('error', reject);
     socket.once('close', (code) => reject(new Error(`a connection was closed with ${code}`)));
     socket.once('open', () => socket.send(encodeFrame(makeFrame({ kind: Kind.HELLO, extra: 1 }))));
@@ -67,10 +74,18 @@ async function open(url: string, token: string): Promise<number> {
       for (let at = 0; at < message.length; at += frameLength(view, at)) {
         const kind = message[at + At.KIND]!;
         hash = mix32(hash ^ kind ^ (view.getUint32(at + At.DEVICE + 4) << 8));
-        if (kind === Kind.CAUGHT_UP) resolve(hash);
+        if (kind === Kind.CAUGHT_UP) resolve({ hash });
       }
     });
   });
+}
+
+async function openAtLast(url: string, token: string): Promise<number> {
+  for (;;) {
+    const outcome = await open(url, token);
+    if ('hash' in outcome) return outcome.hash;
+    await pause(outcome.retryAfterS * 1_000);
+  }
 }
 
 function runClient(): void {
@@ -88,7 +103,7 @@ async function openAll({ url, tokens }: Order): Promise<number> {
   let hash = 0;
   const opener = async (): Promise<void> => {
     while (next < tokens.length) {
-      const seen = await open(url, tokens[next++]!);
+      const seen = await openAtLast(url, tokens[next++]!);
       hash = (hash + seen) >>> 0;
     }
   };

@@ -2,16 +2,29 @@
  * From frames to batches: one batch a topic and partition is open; it is handed to the log when it is old or large enough. What
  * became of a batch is known later: its bytes are kept until then, so that the senders in it can be told if it was not taken.
  *
- * Bounds: an open batch that finds no room in the log's ring grows to BATCH_TARGET_BYTES and no further; past that, `add` refuses.
+ * Bounds: an open batch that finds no room in the log's ring grows to BATCH_TARGET_BYTES, and with what must not be lost (acks,
+ * the coming and going of connections) to BATCH_BYTES_MAX, and no further: `builder` refuses.
  */
 import { BatchAt, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
 import { frameLength } from '../core/frame.js';
-import { BATCH_TARGET_BYTES } from '../core/limits.js';
+import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
 import { AppendOutcome, type LogProducer, Refusal, TOPICS } from '../core/ports.js';
 import type { GatewayMetrics } from './gateway-metrics.js';
 
-/** Told about every frame of a batch that the log did not take. `canRetry` is always true for the reasons there are. */
-export type LostFrame = (bytes: Uint8Array, view: DataView, at: number, topic: number, refusal: number) => void;
+/** Told about every frame of a batch that the log did not take. */
+export type LostFrame = (frame: {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly at: number;
+  readonly topic: number;
+  readonly partition: number;
+  /** Refusal.*: FAILED when the outcome is unknown. */
+  readonly refusal: number;
+}) => void;
+
+/** Bytes of builders that are kept for the next batch. */
+const POOLED_BYTES_MAX = 2 * BATCH_TARGET_BYTES;
+const POOLED_BUILDERS_MAX = 64;
 
 export interface BatchingOptions {
   readonly gatewayNumber: number;
@@ -24,6 +37,7 @@ export interface BatchingOptions {
 
 interface InFlight {
   readonly tag: number;
+  readonly partition: number;
   readonly builder: BatchBuilder;
 }
 
@@ -57,12 +71,15 @@ export class Batching {
   }
 
   /** The builder that takes `bytes` more for a partition, or undefined if the log is too far behind. */
-  builder(topic: number, partition: number, bytes: number): BatchBuilder | undefined {
+  builder(topic: number, partition: number, bytes: number, bytesMax = BATCH_TARGET_BYTES): BatchBuilder | undefined {
     let builder = this.#open[topic]![partition];
     if (builder !== undefined && builder.byteLength + bytes > BATCH_TARGET_BYTES && builder.count > 0) {
-      if (!this.#handOver(topic, partition, builder)) return undefined;
-      this.#dirty[topic] = this.#dirty[topic]!.filter((dirty) => dirty !== partition);
-      builder = undefined;
+      if (this.#handOver(topic, partition, builder)) {
+        this.#dirty[topic] = this.#dirty[topic]!.filter((dirty) => dirty !== partition);
+        builder = undefined;
+      } else if (builder.byteLength + bytes > bytesMax) {
+        return undefined;
+      }
     }
     if (builder !== undefined) return builder;
     builder = this.#pool.pop() ?? new BatchBuilder(16 * 1024);
@@ -72,12 +89,19 @@ export class Batching {
     return builder;
   }
 
+  /** The same for what must not be lost: it goes on into a reserve. */
+  urgent(topic: number, partition: number, bytes: number): BatchBuilder | undefined {
+    return this.builder(topic, partition, bytes, BATCH_BYTES_MAX);
+  }
+
   /** Hands everything open to the log. False: some of it found no room; call again. */
   flush(): boolean {
     for (let topic = 0; topic < TOPICS; topic++) {
       const dirty = this.#dirty[topic]!;
       if (dirty.length === 0) continue;
-      this.#dirty[topic] = dirty.filter((partition) => !this.#handOver(topic, partition, this.#open[topic]![partition]!));
+      this.#dirty[topic] = dirty.filter(
+        (partition) => !this.#handOver(topic, partition, this.#open[topic]![partition]!),
+      );
     }
     return this.isFlushed;
   }
@@ -88,7 +112,7 @@ export class Batching {
     if (!this.#options.producer.append(topic, partition, builder.finish(), tag)) return false;
     this.#batchNumber++;
     this.#open[topic]![partition] = undefined;
-    this.#inFlight[topic]!.push({ tag, builder });
+    this.#inFlight[topic]!.push({ tag, partition, builder });
     this.#options.metrics.add('batches_out_total');
     return true;
   }
@@ -99,20 +123,21 @@ export class Batching {
       const topic = this.#inFlight.findIndex((batches) => batches[0]?.tag === tag);
       // Not ours: of the gateway thread before this one.
       if (topic < 0) return;
-      const { builder } = this.#inFlight[topic]!.shift()!;
-      if (outcome !== AppendOutcome.DURABLE) this.#tellLost(builder, topic, outcome, refusal);
-      builder.reset();
-      if (this.#pool.length < 64) this.#pool.push(builder);
+      const batch = this.#inFlight[topic]!.shift()!;
+      if (outcome !== AppendOutcome.DURABLE) this.#tellLost(batch, topic, outcome, refusal);
+      batch.builder.reset();
+      const isOfUse = batch.builder.bytes.length <= POOLED_BYTES_MAX && this.#pool.length < POOLED_BUILDERS_MAX;
+      if (isOfUse) this.#pool.push(batch.builder);
     });
   }
 
-  #tellLost(builder: BatchBuilder, topic: number, outcome: number, refusal: number): void {
+  #tellLost({ builder, partition }: InFlight, topic: number, outcome: number, reason: number): void {
     const { metrics, lost } = this.#options;
     metrics.add(outcome === AppendOutcome.REFUSED ? 'append_refused_total' : 'append_unknown_total');
-    const why = outcome === AppendOutcome.REFUSED ? refusal : Refusal.FAILED;
-    for (let at: number = BatchAt.ENTRIES; at < builder.byteLength; at += frameLength(builder.view, at)) {
-      lost(builder.bytes, builder.view, at, topic, why);
+    const refusal = outcome === AppendOutcome.REFUSED ? reason : Refusal.FAILED;
+    const { bytes, view } = builder;
+    for (let at: number = BatchAt.ENTRIES; at < builder.byteLength; at += frameLength(view, at)) {
+      lost({ bytes, view, at, topic, partition, refusal });
     }
   }
 }
-

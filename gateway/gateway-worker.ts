@@ -18,6 +18,8 @@ export interface GatewayWorkerData {
   readonly incarnation: number;
   readonly host: string;
   readonly port: number;
+  /** No gateway of this process listens yet: nobody else may either. */
+  readonly isFirst: boolean;
   readonly dataDirectory: string;
   readonly keys?: string;
   readonly tls?: { readonly keyFile: string; readonly certFile: string };
@@ -88,12 +90,14 @@ class GatewayThread {
   readonly #sockets: Sockets;
   readonly #doorbell: Doorbell;
   readonly #order: Int32Array;
+  readonly #isFirst: boolean;
   #flushTimer: NodeJS.Timeout | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
 
   constructor(data: GatewayWorkerData, verify: Verify) {
     this.#doorbell = new Doorbell(data.doorbell);
     this.#order = new Int32Array(data.order);
+    this.#isFirst = data.isFirst;
     const admission = new Int32Array(data.admission);
     const metrics = new GatewayMetrics(data.metrics);
     const gateway = new Gateway({
@@ -117,8 +121,7 @@ class GatewayThread {
       host: data.host,
       port: data.port,
       ...(data.tls === undefined ? {} : { tls: data.tls }),
-      admit: (upgrade) => gateway.admit(upgrade),
-      authenticate: async (upgrade) => await gateway.authenticate(upgrade),
+      accept: (upgrade) => gateway.accept(upgrade),
       refused: (refusal) => gateway.refused(refusal),
       opened: (session) => gateway.opened(session),
       message: (session, bytes) => {
@@ -168,7 +171,7 @@ class GatewayThread {
   }
 
   async run(): Promise<void> {
-    const port = await this.#sockets.listen();
+    const port = this.#sockets.listen(this.#isFirst);
     this.#gateway.announce();
     parentPort?.postMessage({ listening: port });
     this.#sweepTimer = setInterval(() => this.#gateway.sweep(), SWEEP_MS);
@@ -213,10 +216,7 @@ class GatewayThread {
 /** However the thread ends, its sockets must be given back first, or uWebSockets.js takes the process with it. */
 async function main(data: GatewayWorkerData): Promise<void> {
   let thread: GatewayThread | undefined;
-  const end = (): void => {
-    thread?.close();
-    Sockets.free();
-  };
+  const end = (): void => thread?.close();
   process.once('uncaughtException', (error) => {
     end();
     throw error;

@@ -3,17 +3,12 @@
  * over real sockets and threads (gateway-worker.ts) and over fakes in tests.
  */
 import type { Batch } from '../core/batch.js';
-import { CloseCodes, type CloseCode, ErrorCodes } from '../core/errors.js';
-import { At, encodeFrame, Flag, frameLength, isSequenced, Kind, makeFrame, readU53, writeFrame } from '../core/frame.js';
-import { hashConversation, hashUser, partitionOfHash, userOfDevice } from '../core/ids.js';
-import {
-  ADMISSIONS_BURST,
-  CONNECTIONS_PER_USER_MAX,
-  FRAME_HEADER_BYTES,
-  HELLO_TIMEOUT_MS,
-} from '../core/limits.js';
+import { type CloseCode, CloseCodes, ErrorCodes } from '../core/errors.js';
+import { At, encodeFrame, Flag, frameLength, Kind, makeFrame, readU53, writeFrame } from '../core/frame.js';
+import { deviceKey, partitionOfUser, userOfDevice } from '../core/ids.js';
+import { ADMISSIONS_BURST, CONNECTIONS_PER_USER_MAX, FRAME_HEADER_BYTES, HELLO_TIMEOUT_MS } from '../core/limits.js';
 import { type Clock, type LogProducer, Refusal as LogRefusal, Topic } from '../core/ports.js';
-import { Batching } from './batching.js';
+import { Batching, type LostFrame } from './batching.js';
 import type { GatewayMetrics } from './gateway-metrics.js';
 import { Hub, Session } from './hub.js';
 import { Inbound } from './inbound.js';
@@ -46,8 +41,16 @@ export interface GatewayOptions {
   readonly random: () => number;
 }
 
+/** Nobody waits for an answer to these, and nobody would send them again: the gateway itself hands them on once more. */
+const HANDED_ON_AGAIN: ReadonlySet<number> = new Set([Kind.READ, Kind.DISCONNECT, Kind.GATEWAY_UP]);
+
 /** EGRESS batches taken in one pass before the sockets get a turn. */
 const BATCHES_PER_PASS = 64;
+/** The same in bytes of frames. */
+const PASS_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Whom admission control turns away is told to come back after 1 to so many seconds. */
+const RETRY_AFTER_S_MAX = 10;
 
 export class Gateway {
   readonly hub = new Hub();
@@ -55,7 +58,8 @@ export class Gateway {
   readonly #batching: Batching;
   readonly #inbound: Inbound;
   readonly #outbound: Outbound;
-  readonly #replies = new Replies();
+  /** Answers to what the log did not take. */
+  readonly #refusals = new Map<Session, Replies>();
   readonly #admissions: Bucket;
   #isDraining = false;
 
@@ -69,7 +73,7 @@ export class Gateway {
       partitions: [conversationPartitions, userPartitions],
       producer,
       metrics,
-      lost: (bytes, view, at, topic, refusal) => this.#lost(bytes, view, at, topic, refusal),
+      lost: (frame) => this.#lost(frame),
     });
     this.#inbound = new Inbound({
       batching: this.#batching,
@@ -102,12 +106,21 @@ export class Gateway {
   /** Takes outcomes and deliveries that are there. True: there is more. */
   poll(): boolean {
     this.#batching.settle();
+    this.#answerRefused();
     const nowMs = this.#options.clock.monotonicMs();
     this.#outbound.release(nowMs);
+    const more = this.#takeEgress();
+    this.#outbound.flush(nowMs);
+    return more;
+  }
+
+  /** One pass: what comes for one socket in all its batches goes out as one message. */
+  #takeEgress(): boolean {
     for (let taken = 0; taken < BATCHES_PER_PASS; taken++) {
       const batch = this.#options.egress.poll();
       if (batch === undefined) return false;
-      this.#outbound.deliver(batch, nowMs);
+      this.#outbound.deliver(batch);
+      if (this.#outbound.pendingBytes > PASS_BYTES_MAX) return true;
     }
     return true;
   }
@@ -147,36 +160,47 @@ export class Gateway {
 
   // --- upgrades ---------------------------------------------------------------------------------------------------------------
 
-  admit(upgrade: Upgrade): Refusal | undefined {
-    const { connectionsPerAddress, admissionsPerSecond, clock, metrics, random } = this.#options;
-    if (this.#isDraining) return { status: '503 Service Unavailable', sentence: 'This gateway is draining.', retryAfterS: 1 };
-    if (this.hub.connectionsOfAddress(upgrade.address) >= connectionsPerAddress) {
-      const sentence = `Your address has ${connectionsPerAddress} connections already, which is the limit.`;
-      return { status: '429 Too Many Requests', sentence, retryAfterS: 30 };
-    }
+  /** A session for whoever wants one, or why not. What counts against limits is counted when its socket opens, at once. */
+  accept(upgrade: Upgrade): Session | Refusal {
+    const { admissionsPerSecond, clock, verify } = this.#options;
+    const refusal = this.#refuse(upgrade);
+    if (refusal !== undefined) return refusal;
+    const nowMs = clock.monotonicMs();
     const burst = Math.max(ADMISSIONS_BURST, admissionsPerSecond * 2);
-    if (!take(this.#admissions, 1, admissionsPerSecond, burst, clock.monotonicMs())) {
-      metrics.add('admissions_refused_total');
-      const retryAfterS = 1 + Math.floor(random() * 10);
-      return { status: '503 Service Unavailable', sentence: 'Too many sessions start at once.', retryAfterS };
+    if (!take(this.#admissions, 1, admissionsPerSecond, burst, nowMs)) {
+      this.#options.metrics.add('admissions_refused_total');
+      return this.#later('Too many sessions start at once.', RETRY_AFTER_S_MAX);
     }
-    if (upgrade.token === '') {
-      const sentence = 'A token is needed: Authorization: Bearer, ?token= or the sub-protocols "dunlin, <token>".';
-      return { status: '401 Unauthorized', sentence };
+    const identity = verify(upgrade.token);
+    if ('sentence' in identity) {
+      if (identity.canRetry) return this.#later(identity.sentence, 1);
+      return { status: '401 Unauthorized', sentence: identity.sentence };
     }
-    return undefined;
-  }
-
-  async authenticate(upgrade: Upgrade): Promise<Session | Refusal> {
-    const identity = await this.#options.verify(upgrade.token);
-    if (typeof identity === 'string') return { status: '401 Unauthorized', sentence: identity };
     if (this.hub.connectionsOfUser(identity.user) >= CONNECTIONS_PER_USER_MAX) {
       const sentence = `This user has ${CONNECTIONS_PER_USER_MAX} connections already, which is the limit.`;
       return { status: '429 Too Many Requests', sentence, retryAfterS: 5 };
     }
-    const device = identity.user * 128 + identity.device;
-    const now = this.#options.clock.monotonicMs();
-    return new Session(device, this.hub.newConnection(), upgrade.address, now, identity.expiresAtMs);
+    const device = deviceKey(identity.user, identity.device);
+    return new Session(device, this.hub.newConnection(), upgrade.address, nowMs, identity.expiresAtMs);
+  }
+
+  /** What can be said without a look at the token. */
+  #refuse(upgrade: Upgrade): Refusal | undefined {
+    const { connectionsPerAddress } = this.#options;
+    if (this.#isDraining) return this.#later('This gateway is draining.', 1);
+    if (this.hub.connectionsOfAddress(upgrade.address) >= connectionsPerAddress) {
+      const sentence = `Your address has ${connectionsPerAddress} connections already, which is the limit.`;
+      return { status: '429 Too Many Requests', sentence, retryAfterS: 30 };
+    }
+    if (upgrade.token !== '') return undefined;
+    const sentence = 'A token is needed: Authorization: Bearer, ?token= or the sub-protocols "dunlin, <token>".';
+    return { status: '401 Unauthorized', sentence };
+  }
+
+  /** To be tried again after a time, which differs so that not all come at once again. */
+  #later(sentence: string, secondsMax: number): Refusal {
+    const retryAfterS = 1 + Math.floor(this.#options.random() * secondsMax);
+    return { status: '503 Service Unavailable', sentence, retryAfterS };
   }
 
   refused(_refusal: Refusal): void {
@@ -224,7 +248,7 @@ export class Gateway {
   // --- to the user stage ------------------------------------------------------------------------------------------------------
 
   #partitionOf(session: Session): number {
-    return partitionOfHash(hashUser(userOfDevice(session.device)), this.#options.userPartitions);
+    return partitionOfUser(userOfDevice(session.device), this.#options.userPartitions);
   }
 
   #hello(session: Session, cursor: number): void {
@@ -253,36 +277,48 @@ export class Gateway {
     extra: number,
     flags: number,
   ): boolean {
-    const builder = this.#batching.builder(Topic.USER, partition, FRAME_HEADER_BYTES);
+    const builder = this.#batching.urgent(Topic.USER, partition, FRAME_HEADER_BYTES);
     if (builder === undefined) return false;
     const { gatewayNumber, incarnation } = this.#options;
     const convA = gatewayNumber * 2 ** 32 + incarnation;
     const at = builder.open(FRAME_HEADER_BYTES);
-    writeFrame(builder.bytes, builder.view, at, makeFrame({ kind, flags, convA, convB: connection, device, inbox, extra }));
+    writeFrame(
+      builder.bytes,
+      builder.view,
+      at,
+      makeFrame({ kind, flags, convA, convB: connection, device, inbox, extra }),
+    );
     return true;
   }
 
   /** The log did not take a frame: its sender is told, or its connection ends so that it comes again. */
-  #lost(bytes: Uint8Array, view: DataView, at: number, topic: number, refusal: number): void {
+  #lost(frame: Parameters<LostFrame>[0]): void {
+    const { bytes, view, at, topic, refusal } = frame;
+    const kind = bytes[at + At.KIND]!;
+    if (HANDED_ON_AGAIN.has(kind) && this.#again(frame)) return;
     const session = this.hub.device(readU53(view, at + At.DEVICE));
     if (session === undefined) return;
-    const kind = bytes[at + At.KIND]!;
     if (topic === Topic.USER) return this.closeSession(session, CloseCodes.BACKBONE_LOST);
-    if (kind === Kind.READ) return this.#again(bytes, view, at);
-    if (!isSequenced(kind)) return;
+    if (kind === Kind.TYPING) return;
+    let replies = this.#refusals.get(session);
+    if (replies === undefined) this.#refusals.set(session, (replies = new Replies()));
     const error = refusal === LogRefusal.DISK_FULL ? ErrorCodes.DISK_FULL : ErrorCodes.UNAVAILABLE;
-    this.#replies.reject(view, at, session.device, error, this.#options.clock.wallMs());
-    session.socket?.send(this.#replies.take());
+    replies.reject(view, at, session.device, error, this.#options.clock.wallMs());
   }
 
-  /** A READ has no answer that its client would wait for: the gateway itself hands it on again. Without sends it is not refused. */
-  #again(bytes: Uint8Array, view: DataView, at: number): void {
-    const partition = partitionOfHash(
-      hashConversation(readU53(view, at + At.CONV_A), readU53(view, at + At.CONV_B)),
-      this.#options.conversationPartitions,
-    );
+  #answerRefused(): void {
+    for (const [session, replies] of this.#refusals) {
+      if (!replies.sendTo(session.socket)) this.closeSession(session, CloseCodes.RATE_LIMITED);
+    }
+    this.#refusals.clear();
+  }
+
+  /** Without sends beside it, it is not refused for want of disk. False: there is no room. */
+  #again({ bytes, view, at, topic, partition }: Parameters<LostFrame>[0]): boolean {
     const length = frameLength(view, at);
-    this.#batching.builder(Topic.CONVERSATION, partition, length)?.frame(bytes, at, length);
+    const builder = this.#batching.urgent(topic, partition, length);
+    builder?.frame(bytes, at, length);
+    return builder !== undefined;
   }
 
   // --- the end ----------------------------------------------------------------------------------------------------------------

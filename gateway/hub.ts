@@ -26,8 +26,11 @@ export class Session {
   /** Chain of frames to be sent in this pass (outbound.ts). */
   chainHead = -1;
   chainTail = -1;
+  /** It is looked at when the pass ends. */
+  isTouched = false;
   /** Receipts that wait for something to go out with, and since when. */
   held: Uint8Array | undefined = undefined;
+  heldFrames = 0;
   heldSinceMs = Number.NEGATIVE_INFINITY;
   closeWith: CloseCode | undefined = undefined;
   socket: Socket | undefined = undefined;

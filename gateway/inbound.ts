@@ -6,8 +6,8 @@
  * A bad frame is rejected and the next one looked at, as long as it is known where that begins; otherwise the connection ends.
  */
 import { BatchAt, BatchFlag } from '../core/batch.js';
-import { CloseCodes, type CloseCode, type ErrorCode, ErrorCodes } from '../core/errors.js';
 import { canonicalTable, checkDeviceTable } from '../core/device-table.js';
+import { type CloseCode, CloseCodes, type ErrorCode, ErrorCodes } from '../core/errors.js';
 import {
   At,
   encodeFrame,
@@ -24,14 +24,7 @@ import {
   viewOf,
   writeU53,
 } from '../core/frame.js';
-import {
-  hashConversation,
-  hashUser,
-  isConversation,
-  isUserId,
-  partitionOfHash,
-  userOfDevice,
-} from '../core/ids.js';
+import { isConversation, isUserId, partitionOfConversation, partitionOfUser, userOfDevice } from '../core/ids.js';
 import {
   BAD_FRAMES_PER_CONNECTION_MAX,
   CONNECTION_BYTES_BURST,
@@ -83,9 +76,8 @@ export class Inbound {
     metrics.add('messages_in_total');
     metrics.add('bytes_in_total', bytes.length);
     const verdict = this.#frames(session, bytes);
-    if (!this.#replies.isEmpty) session.socket?.send(this.#replies.take());
-    if (verdict !== undefined) return verdict;
-    return session.badFrames > BAD_FRAMES_PER_CONNECTION_MAX ? CloseCodes.BAD_PROTOCOL : undefined;
+    if (!this.#replies.sendTo(session.socket)) return verdict ?? CloseCodes.RATE_LIMITED;
+    return verdict;
   }
 
   #frames(session: Session, bytes: Uint8Array): Verdict {
@@ -94,43 +86,46 @@ export class Inbound {
     }
     const view = viewOf(bytes);
     let count = 0;
-    for (let at = 0; at < bytes.length; ) {
-      if (++count > FRAMES_PER_MESSAGE_MAX) return this.#lost(session, ErrorCodes.BAD_FRAME);
+    let verdict: Verdict;
+    for (let at = 0; at < bytes.length && verdict === undefined; ) {
+      if (++count > FRAMES_PER_MESSAGE_MAX) return this.#lost(session);
       const length = scanFrame(bytes, view, at, bytes.length);
       if (length > 0) {
         this.#frame(session, bytes, view, at, length);
         at += length;
-        if (session.isClean) return CloseCodes.NORMAL;
-        if (session.closeWith !== undefined) return session.closeWith;
-        continue;
+      } else {
+        at = this.#unusual(session, bytes, view, at, length);
+        if (at < 0) return this.#lost(session);
       }
-      const next = this.#unusual(session, bytes, view, at, length);
-      if (next < 0) return CloseCodes.BAD_PROTOCOL;
-      at = next;
+      verdict = this.#verdict(session);
     }
-    if (count === 0) return this.#lost(session, ErrorCodes.BAD_FRAME);
     this.#options.metrics.add('frames_in_total', count);
-    return undefined;
+    return count === 0 ? this.#lost(session) : verdict;
   }
 
-  #lost(session: Session, error: ErrorCode): CloseCode {
+  #verdict(session: Session): Verdict {
+    if (session.isClean) return CloseCodes.NORMAL;
+    if (session.badFrames > BAD_FRAMES_PER_CONNECTION_MAX) return CloseCodes.BAD_PROTOCOL;
+    return session.closeWith;
+  }
+
+  /** Nobody knows where the next frame begins. */
+  #lost(session: Session): CloseCode {
     this.#options.metrics.add('bad_frames_total');
-    this.#replies.rejectUnread(session.device, error, this.#wallMs);
+    this.#replies.rejectUnread(session.device, ErrorCodes.BAD_FRAME, this.#wallMs);
     return CloseCodes.BAD_PROTOCOL;
   }
 
-  /** A frame that is not canonical, or is none. Returns where the next one begins, or −1. */
+  /** A frame that is not canonical, is too large, or is none. Returns where the next one begins, or −1. */
   #unusual(session: Session, bytes: Uint8Array, view: DataView, at: number, scan: number): number {
     if (scan === Scan.TOO_LARGE) {
-      this.#bad(session, view, at, ErrorCodes.TOO_LARGE);
       const end = at + FRAME_HEADER_BYTES + view.getUint32(at + At.LENGTH);
-      return end <= bytes.length ? end : -1;
+      if (end > bytes.length) return -1;
+      this.#bad(session, view, at, ErrorCodes.TOO_LARGE);
+      return end;
     }
     const loose = scan === Scan.NOT_CANONICAL ? readLooseFrame(bytes, at, bytes.length) : undefined;
-    if (loose === undefined) {
-      this.#lost(session, ErrorCodes.BAD_FRAME);
-      return -1;
-    }
+    if (loose === undefined) return -1;
     this.#options.metrics.add('slow_frames_total');
     const canonical = encodeFrame(loose.frame);
     this.#frame(session, canonical, viewOf(canonical), 0, canonical.length);
@@ -180,10 +175,9 @@ export class Inbound {
       const table = this.#canonicalTable(bytes, view, at, length);
       if (table !== undefined) return this.#toConversation(session, kind, table, viewOf(table), 0, table.length);
     }
-    const partition = partitionOfHash(hashConversation(a, b), this.#options.conversationPartitions);
-    if (!this.#append(session, Topic.CONVERSATION, partition, kind, bytes, at, length) && isSequenced(kind)) {
-      this.#busy(session, view, at);
-    }
+    const partition = partitionOfConversation(a, b, this.#options.conversationPartitions);
+    const isTaken = this.#append(session, Topic.CONVERSATION, partition, kind, bytes, at, length);
+    if (!isTaken && kind !== Kind.TYPING) this.#busy(session, view, at);
   }
 
   #busy(session: Session, view: DataView, at: number): void {
@@ -217,12 +211,15 @@ export class Inbound {
         const other = readU53(view, at + At.CONV_B);
         if (!isUserId(other)) return this.#bad(session, view, at, ErrorCodes.BAD_VALUE);
         const owner = kind === Kind.WATCH ? other : userOfDevice(session.device);
-        this.#append(session, Topic.USER, partitionOfHash(hashUser(owner), userPartitions), kind, bytes, at, length);
+        const partition = partitionOfUser(owner, userPartitions);
+        if (!this.#append(session, Topic.USER, partition, kind, bytes, at, length)) this.#busy(session, view, at);
         return;
       }
       default: {
-        const partition = partitionOfHash(hashUser(userOfDevice(session.device)), userPartitions);
-        this.#append(session, Topic.USER, partition, kind, bytes, at, length);
+        const partition = partitionOfUser(userOfDevice(session.device), userPartitions);
+        const isTaken = this.#append(session, Topic.USER, partition, kind, bytes, at, length);
+        // A later ack says the same and more.
+        if (!isTaken && kind !== Kind.ACK) this.#busy(session, view, at);
       }
     }
   }
@@ -237,7 +234,9 @@ export class Inbound {
     from: number,
     length: number,
   ): boolean {
-    const builder = this.#options.batching.builder(topic, partition, length);
+    const { batching } = this.#options;
+    const builder =
+      kind === Kind.ACK ? batching.urgent(topic, partition, length) : batching.builder(topic, partition, length);
     if (builder === undefined) return false;
     const at = builder.frame(bytes, from, length);
     const { view } = builder;

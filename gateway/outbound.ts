@@ -1,7 +1,8 @@
 /**
- * From user lanes to sockets. A pass takes one EGRESS batch: frames with lists of targets. Each frame is copied once for each
- * target, into what goes out to that socket as one write, with the inbox position patched in. Chains in typed arrays keep what
- * belongs to which session; nothing is allocated for a delivery.
+ * From user lanes to sockets. A pass takes some EGRESS batches: frames with lists of targets. A frame that has a target here is
+ * copied once into the pass's scratch, since its batch is gone before the pass ends; chains in typed arrays keep which frames go
+ * to which session. At the end of the pass each session gets its frames as one write, with the inbox positions patched in.
+ * Nothing is allocated for a delivery.
  *
  * Receipts and SENT can wait: a write to a socket costs more than all else that is done for a delivery. They are held until
  * something goes out to that socket anyway, or ANSWER_HOLD_MS have passed.
@@ -10,21 +11,21 @@
  * when the socket has drained the inbox is asked for from the last position that was sent. So nothing is dropped for good, and
  * nothing grows without bound.
  */
-import { type Batch, BatchAt, TARGET_BYTES, TargetAt, TargetFlag } from '../core/batch.js';
+import { type Batch, BatchAt, BatchBuilder, TARGET_BYTES, TargetAt, TargetFlag } from '../core/batch.js';
 import { type CloseCode, CloseCodes } from '../core/errors.js';
-import { At, Flag, frameLength, Kind, viewOf } from '../core/frame.js';
+import { At, Flag, frameLength, Kind, readU53, viewOf } from '../core/frame.js';
 import { fromWords } from '../core/ids.js';
 import {
+  ANSWER_HOLD_MS,
   FRAME_HEADER_BYTES,
   FRAMES_PER_MESSAGE_MAX,
   MESSAGE_BYTES_MAX,
-  ANSWER_HOLD_MS,
   SOCKET_BUFFER_BYTES_LOW,
   SOCKET_BUFFER_BYTES_MAX,
 } from '../core/limits.js';
 import type { GatewayMetrics } from './gateway-metrics.js';
 import type { Hub, Session } from './hub.js';
-import { Action, sends, SessionEvent, SessionState, transition } from './session.js';
+import { Action, SessionEvent, SessionState, sends, transition } from './session.js';
 
 export interface OutboundOptions {
   readonly hub: Hub;
@@ -36,9 +37,11 @@ export interface OutboundOptions {
   readonly close: (session: Session, code: CloseCode) => void;
 }
 
+const PAYLOAD_LEFT_OUT = TargetFlag.ENVELOPE | TargetFlag.SENT;
 /** Words of one link of a chain. */
 const Link = { FRAME: 0, POSITION_LOW: 1, POSITION_HIGH: 2, FLAGS: 3, NEXT: 4 } as const;
 const LINK_WORDS = 5;
+const SCRATCH_BYTES = 256 * 1024;
 /** More than this is not held. */
 const HELD_BYTES_MAX = 2_048;
 
@@ -46,11 +49,16 @@ export class Outbound {
   readonly #options: OutboundOptions;
   #links = new Int32Array(LINK_WORDS * 4_096);
   #linkCount = 0;
+  /** Frames of this pass. */
+  readonly #scratch = new BatchBuilder(SCRATCH_BYTES);
+  /** Where the present frame lies in the scratch; −1: it has no target yet. */
+  #copiedAt = -1;
   /** Sessions with held receipts, oldest first, and since when. */
   readonly #held: { readonly session: Session; readonly sinceMs: number }[] = [];
   readonly #touched: Session[] = [];
   readonly #message = new Uint8Array(MESSAGE_BYTES_MAX);
   readonly #messageView = viewOf(this.#message);
+  #batches = 0;
   #framesOut = 0;
   #bytesOut = 0;
   #writes = 0;
@@ -84,82 +92,123 @@ export class Outbound {
     if (done > 0) this.#held.splice(0, done);
   }
 
-  /** Delivers one batch. */
-  deliver(batch: Batch, nowMs: number): void {
+  /** Bytes of frames in this pass. */
+  get pendingBytes(): number {
+    return this.#scratch.byteLength;
+  }
+
+  /** Takes one batch into the pass. Its bytes are not needed any more afterwards. */
+  deliver(batch: Batch): void {
     const { bytes, view } = batch;
     let at: number = BatchAt.ENTRIES;
     for (let entry = 0; entry < batch.header.count; entry++) {
       const frameAt = at;
-      at += frameLength(view, at);
-      const count = view.getUint32(at, true);
-      at += 4;
-      for (let target = 0; target < count; target++, at += TARGET_BYTES) this.#target(bytes, view, frameAt, at);
+      const length = frameLength(view, at);
+      const count = view.getUint32(at + length, true);
+      at += length + 4;
+      this.#copiedAt = -1;
+      for (let target = 0; target < count; target++, at += TARGET_BYTES) this.#target(bytes, view, frameAt, length, at);
     }
-    for (const session of this.#touched) this.#flush(session, bytes, view, nowMs);
+    this.#batches++;
+  }
+
+  /** Ends the pass: everything goes out. */
+  flush(nowMs: number): void {
+    if (this.#batches === 0) return;
+    for (const session of this.#touched) this.#flush(session, nowMs);
     this.#touched.length = 0;
     this.#linkCount = 0;
+    this.#scratch.reset();
     this.#count();
   }
 
   #count(): void {
     const { metrics } = this.#options;
-    metrics.add('egress_batches_total');
+    metrics.add('egress_batches_total', this.#batches);
     metrics.add('frames_out_total', this.#framesOut);
     metrics.add('bytes_out_total', this.#bytesOut);
     metrics.add('writes_out_total', this.#writes);
     metrics.add('egress_dropped_total', this.#dropped);
+    this.#batches = 0;
     this.#framesOut = 0;
     this.#bytesOut = 0;
     this.#writes = 0;
     this.#dropped = 0;
   }
 
-  #target(bytes: Uint8Array, view: DataView, frameAt: number, at: number): void {
+  #target(bytes: Uint8Array, view: DataView, frameAt: number, length: number, at: number): void {
     const session = this.#options.hub.connection(view.getUint32(at + TargetAt.CONNECTION, true));
-    const kind = bytes[frameAt + At.KIND]!;
     if (session === undefined || view.getUint32(at + TargetAt.INCARNATION, true) !== this.#options.incarnation >>> 0) {
       this.#dropped++;
       return;
     }
-    if (kind === Kind.GOAWAY) {
-      this.#goAway(session, view.getUint32(frameAt + At.EXTRA));
+    const kind = bytes[frameAt + At.KIND]!;
+    if (kind === Kind.GOAWAY) return this.#goAway(session, view.getUint32(frameAt + At.EXTRA));
+    const flags = view.getUint32(at + TargetAt.FLAGS, true);
+    if ((flags & TargetFlag.TRANSIENT) !== 0) {
+      if (sends(session.state)) this.#link(session, bytes, frameAt, length, 0, 0, flags);
+      else this.#options.metrics.add('transient_dropped_total');
       return;
     }
-    const flags = view.getUint32(at + TargetAt.FLAGS, true);
-    if ((flags & TargetFlag.TRANSIENT) !== 0) return this.#transient(session, frameAt, flags);
-    if (view.getUint32(at + TargetAt.TOKEN, true) !== session.token) {
+    if (!this.#isWanted(session, kind, view, frameAt, at)) {
       this.#dropped++;
       return;
     }
-    if (kind === Kind.PULL) return this.#event(session, SessionEvent.MORE);
+    if (kind === Kind.PULL) {
+      this.#event(session, SessionEvent.MORE);
+      this.#touch(session);
+      return;
+    }
     if (kind === Kind.WELCOME) this.#event(session, SessionEvent.WELCOME);
     const low = view.getUint32(at + TargetAt.POSITION_LOW, true);
     const high = view.getUint32(at + TargetAt.POSITION_HIGH, true);
-    const position = fromWords(low, high);
-    if (!sends(session.state) || (position !== 0 && position <= session.lastSent)) {
-      this.#dropped++;
-      return;
-    }
-    if (position !== 0) session.lastSent = position;
-    this.#link(session, frameAt, low, high, flags);
+    if ((low | high) !== 0) session.lastSent = fromWords(low, high);
+    this.#link(session, bytes, frameAt, length, low, high, flags);
     if (kind === Kind.CAUGHT_UP) this.#event(session, SessionEvent.CAUGHT_UP);
   }
 
-  #transient(session: Session, frameAt: number, flags: number): void {
-    const isOver = session.state === SessionState.WAITING || session.state === SessionState.HELLO;
-    if (isOver || !sends(session.state)) {
-      this.#options.metrics.add('transient_dropped_total');
-      return;
+  /** False for what is stale, or was sent already: a lane that starts again emits again what it had emitted. */
+  #isWanted(session: Session, kind: number, view: DataView, frameAt: number, at: number): boolean {
+    if (view.getUint32(at + TargetAt.TOKEN, true) !== session.token) return false;
+    switch (kind) {
+      case Kind.PULL:
+        // It names the last position of its piece.
+        return readU53(view, frameAt + At.INBOX) >= session.lastSent;
+      case Kind.WELCOME:
+        return session.state === SessionState.RESUMING;
+      case Kind.CAUGHT_UP:
+        return session.state === SessionState.CATCH_UP;
+      default: {
+        if (!sends(session.state)) return false;
+        const low = view.getUint32(at + TargetAt.POSITION_LOW, true);
+        const high = view.getUint32(at + TargetAt.POSITION_HIGH, true);
+        return (low | high) === 0 || fromWords(low, high) > session.lastSent;
+      }
     }
-    this.#link(session, frameAt, 0, 0, flags);
   }
 
   #goAway(session: Session, code: number): void {
     session.closeWith = Object.values(CloseCodes).find((known) => known.code === code) ?? CloseCodes.BACKBONE_LOST;
-    if (session.chainHead < 0 && !this.#touched.includes(session)) this.#touched.push(session);
+    this.#touch(session);
   }
 
-  #link(session: Session, frameAt: number, low: number, high: number, flags: number): void {
+  /** Lets the session be looked at when the pass ends. */
+  #touch(session: Session): void {
+    if (session.isTouched) return;
+    session.isTouched = true;
+    this.#touched.push(session);
+  }
+
+  #link(
+    session: Session,
+    bytes: Uint8Array,
+    frameAt: number,
+    length: number,
+    low: number,
+    high: number,
+    flags: number,
+  ): void {
+    if (this.#copiedAt < 0) this.#copiedAt = this.#scratch.frame(bytes, frameAt, length);
     const link = this.#linkCount++;
     const at = link * LINK_WORDS;
     if (at + LINK_WORDS > this.#links.length) {
@@ -168,67 +217,75 @@ export class Outbound {
       this.#links = grown;
     }
     const links = this.#links;
-    links[at + Link.FRAME] = frameAt;
+    links[at + Link.FRAME] = this.#copiedAt;
     links[at + Link.POSITION_LOW] = low;
     links[at + Link.POSITION_HIGH] = high;
     links[at + Link.FLAGS] = flags;
     links[at + Link.NEXT] = -1;
-    if (session.chainHead < 0) {
-      session.chainHead = link;
-      this.#touched.push(session);
-    } else {
-      links[session.chainTail * LINK_WORDS + Link.NEXT] = link;
-    }
+    if (session.chainHead < 0) session.chainHead = link;
+    else links[session.chainTail * LINK_WORDS + Link.NEXT] = link;
     session.chainTail = link;
+    this.#touch(session);
   }
 
-  #flush(session: Session, bytes: Uint8Array, view: DataView, nowMs: number): void {
-    let at = this.#takeHeld(session);
-    let frames = 0;
-    let canWait = session.closeWith === undefined;
+  #flush(session: Session, nowMs: number): void {
+    const first = session.chainHead;
+    session.chainHead = -1;
+    session.chainTail = -1;
+    session.isTouched = false;
+    if (session.socket === undefined) return;
     let alive = true;
-    for (let link = session.chainHead; link >= 0 && alive; link = this.#links[link * LINK_WORDS + Link.NEXT]!) {
+    if (first >= 0) alive = this.#write(session, first, nowMs);
+    if (session.closeWith !== undefined) this.#options.close(session, session.closeWith);
+    else if (!alive) this.#options.close(session, CloseCodes.BACKBONE_LOST);
+    else if (session.held === undefined || session.wantsPull) this.#afterSend(session);
+  }
+
+  /** Sends a chain, behind what was held, or holds it as well. False: the socket took not all. */
+  #write(session: Session, first: number, nowMs: number): boolean {
+    let at = this.#takeHeld(session);
+    let frames = session.heldFrames;
+    let canWait = session.closeWith === undefined && !session.wantsPull;
+    for (let link = first; link >= 0; link = this.#links[link * LINK_WORDS + Link.NEXT]!) {
       const word = link * LINK_WORDS;
-      const length = this.#lengthOf(view, word);
+      const length = this.#lengthOf(word);
       if (at + length > this.#message.length || frames === FRAMES_PER_MESSAGE_MAX) {
-        alive = this.#send(session, at);
+        if (!this.#send(session, at)) return false;
         at = 0;
         frames = 0;
       }
-      this.#copy(bytes, word, at, length);
-      canWait &&= this.#mayWait(bytes, word);
+      this.#copy(word, at, length);
+      canWait &&= this.#mayWait(word);
       at += length;
       frames++;
       this.#framesOut++;
     }
-    session.chainHead = -1;
-    session.chainTail = -1;
-    if (at > 0 && alive) {
-      if (canWait && at <= HELD_BYTES_MAX) return this.#hold(session, at, nowMs);
-      alive = this.#send(session, at);
-    }
-    if (session.closeWith !== undefined) this.#options.close(session, session.closeWith);
-    else if (alive) this.#afterSend(session);
-    else this.#options.close(session, CloseCodes.BACKBONE_LOST);
+    if (!canWait || at > HELD_BYTES_MAX) return this.#send(session, at);
+    this.#hold(session, at, frames, nowMs);
+    return true;
   }
 
   /** Receipts, and the answer to an own send. */
-  #mayWait(bytes: Uint8Array, word: number): boolean {
+  #mayWait(word: number): boolean {
     if ((this.#links[word + Link.FLAGS]! & TargetFlag.SENT) !== 0) return true;
-    return bytes[this.#links[word + Link.FRAME]! + At.KIND] === Kind.RECEIPT;
+    return this.#scratch.bytes[this.#links[word + Link.FRAME]! + At.KIND] === Kind.RECEIPT;
   }
 
   /** Puts what was held at the start of the message; returns where to go on. */
   #takeHeld(session: Session): number {
     const { held } = session;
-    if (held === undefined) return 0;
-    this.#message.set(held);
     session.held = undefined;
+    if (held === undefined) {
+      session.heldFrames = 0;
+      return 0;
+    }
+    this.#message.set(held);
     return held.length;
   }
 
-  #hold(session: Session, length: number, nowMs: number): void {
+  #hold(session: Session, length: number, frames: number, nowMs: number): void {
     session.held = this.#message.slice(0, length);
+    session.heldFrames = frames;
     // The first to be held says when they go out.
     if (session.heldSinceMs + ANSWER_HOLD_MS > nowMs && this.#isListed(session)) return;
     session.heldSinceMs = nowMs;
@@ -240,24 +297,27 @@ export class Outbound {
     return oldest !== undefined && session.heldSinceMs >= oldest.sinceMs;
   }
 
-  #lengthOf(view: DataView, word: number): number {
-    const flags = this.#links[word + Link.FLAGS]!;
-    if ((flags & (TargetFlag.ENVELOPE | TargetFlag.SENT)) !== 0) return FRAME_HEADER_BYTES;
-    return frameLength(view, this.#links[word + Link.FRAME]!);
+  #lengthOf(word: number): number {
+    if ((this.#links[word + Link.FLAGS]! & PAYLOAD_LEFT_OUT) !== 0) return FRAME_HEADER_BYTES;
+    return frameLength(this.#scratch.view, this.#links[word + Link.FRAME]!);
   }
 
-  #copy(bytes: Uint8Array, word: number, at: number, length: number): void {
+  #copy(word: number, at: number, length: number): void {
     const links = this.#links;
     const from = links[word + Link.FRAME]!;
     const flags = links[word + Link.FLAGS]!;
+    const low = links[word + Link.POSITION_LOW]! >>> 0;
+    const high = links[word + Link.POSITION_HIGH]! >>> 0;
     const to = this.#message;
-    to.set(bytes.subarray(from, from + length), at);
-    // Frames without a position (presence, WELCOME, CAUGHT_UP) go out as they are.
-    if (links[word + Link.POSITION_LOW] === 0 && links[word + Link.POSITION_HIGH] === 0) return;
-    this.#messageView.setUint32(at + At.INBOX, links[word + Link.POSITION_HIGH]! >>> 0);
-    this.#messageView.setUint32(at + At.INBOX + 4, links[word + Link.POSITION_LOW]! >>> 0);
-    if ((flags & (TargetFlag.ENVELOPE | TargetFlag.SENT)) === 0) return;
-    this.#messageView.setUint32(at + At.LENGTH, 0);
+    const view = this.#messageView;
+    to.set(this.#scratch.bytes.subarray(from, from + length), at);
+    // Frames without a position keep what they say: WELCOME and CAUGHT_UP have a head there.
+    if ((low | high) !== 0) {
+      view.setUint32(at + At.INBOX, high);
+      view.setUint32(at + At.INBOX + 4, low);
+    }
+    if ((flags & PAYLOAD_LEFT_OUT) === 0) return;
+    view.setUint32(at + At.LENGTH, 0);
     if ((flags & TargetFlag.SENT) !== 0) to[at + At.KIND] = Kind.SENT;
     else to[at + At.FLAGS] = to[at + At.FLAGS]! | Flag.ENVELOPE;
   }
@@ -302,4 +362,3 @@ export class Outbound {
     }
   }
 }
-

@@ -2,20 +2,27 @@
 import { BatchBuilder } from '../core/batch.js';
 import type { ErrorCode } from '../core/errors.js';
 import { At, type Frame, Kind, makeFrame, readU53, writeFrame } from '../core/frame.js';
-import { FRAME_HEADER_BYTES } from '../core/limits.js';
+import {
+  FRAME_HEADER_BYTES,
+  FRAMES_PER_MESSAGE_MAX,
+  MESSAGE_BYTES_MAX,
+  SOCKET_BUFFER_BYTES_MAX,
+} from '../core/limits.js';
+import type { Socket } from './hub.js';
+
+/** Deliveries leave at most half of this unsent. Who asks on and on without reading the answers gets no more of them. */
+const UNREAD_BYTES_MAX = 2 * (SOCKET_BUFFER_BYTES_MAX + MESSAGE_BYTES_MAX);
 
 const encoder = new TextEncoder();
 
 export class Replies {
   readonly #builder = new BatchBuilder(4_096);
-
-  get isEmpty(): boolean {
-    return this.#builder.at === 0;
-  }
+  /** Messages that are full. Answers are short: they are full by count, far below their limit of bytes. */
+  readonly #full: Uint8Array[] = [];
 
   add(frame: Frame): void {
-    const bytes = FRAME_HEADER_BYTES + frame.payload.length;
-    const at = this.#builder.open(bytes);
+    if (this.#builder.count === FRAMES_PER_MESSAGE_MAX) this.#close();
+    const at = this.#builder.open(FRAME_HEADER_BYTES + frame.payload.length);
     writeFrame(this.#builder.bytes, this.#builder.view, at, frame);
   }
 
@@ -41,10 +48,17 @@ export class Replies {
     this.add(makeFrame({ kind: Kind.REJECT, device, time: timeMs, extra: error.code, payload }));
   }
 
-  /** What was collected, as one message; then starts over. */
-  take(): Uint8Array {
-    const bytes = this.#builder.bytes.slice(0, this.#builder.at);
+  #close(): void {
+    if (this.#builder.at > 0) this.#full.push(this.#builder.bytes.slice(0, this.#builder.at));
     this.#builder.reset();
-    return bytes;
+  }
+
+  /** Sends what was collected, and starts over. False: the peer does not read, nothing was sent. */
+  sendTo(socket: Socket | undefined): boolean {
+    this.#close();
+    const messages = this.#full.splice(0);
+    if (messages.length === 0 || socket === undefined) return true;
+    if (socket.bufferedBytes() > UNREAD_BYTES_MAX) return false;
+    return messages.every((message) => socket.send(message));
   }
 }

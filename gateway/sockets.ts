@@ -8,10 +8,18 @@
  * `publish` is never used: under backpressure it drops silently. `send` is checked, and what a socket holds unsent is bounded by
  * outbound.ts; `maxBackpressure` is only the last line, and passing it closes the connection, which then resumes.
  */
+
+import type {
+  HttpRequest,
+  HttpResponse,
+  TemplatedApp,
+  us_listen_socket,
+  us_socket_context_t,
+  WebSocket,
+} from 'uWebSockets.js';
+import uWS from 'uWebSockets.js';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
-import uWS from 'uWebSockets.js';
-import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket, us_socket_context_t, WebSocket } from 'uWebSockets.js';
 import { DunlinError } from '../core/errors.js';
 import { IDLE_TIMEOUT_MS, MESSAGE_BYTES_MAX, SOCKET_BUFFER_BYTES_MAX } from '../core/limits.js';
 import type { Session, Socket } from './hub.js';

@@ -85,8 +85,7 @@ function keyOfJwk(jwk: JWK): VerifyingKey | undefined {
   const isForSignatures =
     (jwk.use ?? 'sig') === 'sig' && (jwk.key_ops === undefined || jwk.key_ops.includes('verify') || 'd' in jwk);
   if (!isForSignatures || (jwk.kty !== 'OKP' && jwk.kty !== 'RSA')) return undefined;
-  const fields =
-    jwk.kty === 'RSA' ? { kty: 'RSA', n: jwk.n, e: jwk.e } : { kty: 'OKP', crv: jwk.crv, x: jwk.x };
+  const fields = jwk.kty === 'RSA' ? { kty: 'RSA', n: jwk.n, e: jwk.e } : { kty: 'OKP', crv: jwk.crv, x: jwk.x };
   const key = verifyingKey(createPublicKey({ key: fields as JsonWebKey, format: 'jwk' }), jwk.kid);
   const isItsOwn = jwk.alg === undefined || ALGORITHMS.get(jwk.alg) === key?.algorithm;
   return isItsOwn ? key : undefined;
@@ -189,7 +188,8 @@ function readToken(token: string, source: KeySource): { readonly claims: Json } 
   const claims = objectOf(parts[1]!);
   const signature = bytesOf(parts[2]!);
   // Extensions that must be understood (RFC 7515, 4.1.11) are not.
-  if (claims === undefined || signature === undefined || signature.length === 0 || 'crit' in header) return no(NOT_A_JWT);
+  if (claims === undefined || signature === undefined || signature.length === 0 || 'crit' in header)
+    return no(NOT_A_JWT);
   const id = header['kid'];
   const keys = source
     .keys()
@@ -214,12 +214,14 @@ export function createVerifier(source: KeySource, nowMs: () => number = Date.now
     if (!('claims' in read)) return read;
     const { exp, nbf, sub, dev } = read.claims;
     if (typeof exp !== 'number' || !Number.isFinite(exp)) return wrongClaim('exp', 'a number of seconds since 1970');
-    if (nbf !== undefined && typeof nbf !== 'number') return wrongClaim('nbf', 'a number of seconds since 1970, or none,');
+    if (nbf !== undefined && typeof nbf !== 'number')
+      return wrongClaim('nbf', 'a number of seconds since 1970, or none,');
     if (exp * 1_000 <= nowMs()) return no('The token has expired.');
     if (nbf !== undefined && nbf * 1_000 > nowMs()) return no('The token is not valid yet.');
     const user = typeof sub === 'string' && /^[1-9]\d{0,15}$/.test(sub) ? Number(sub) : 0;
     if (!isUserId(user)) return wrongClaim('sub', 'a user id in decimal');
-    if (typeof dev !== 'number' || !isDeviceNumber(dev)) return wrongClaim('dev', `a device number from 1 to ${DEVICE_NUMBER_MAX}`);
+    if (typeof dev !== 'number' || !isDeviceNumber(dev))
+      return wrongClaim('dev', `a device number from 1 to ${DEVICE_NUMBER_MAX}`);
     return { user, device: dev, expiresAtMs: exp * 1_000 };
   };
 }

@@ -280,6 +280,7 @@ class EmbeddedBackbone implements Backbone {
       incarnation: this.#incarnation(restart),
       host: this.#options.host,
       port: this.#port === 0 ? this.#options.port : this.#port,
+      isFirst: this.#port === 0,
       dataDirectory: this.#directory.path,
       ...(this.#options.keys === undefined ? {} : { keys: this.#options.keys }),
       ...(this.#options.tls === undefined ? {} : { tls: this.#options.tls }),

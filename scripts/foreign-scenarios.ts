@@ -307,21 +307,30 @@ export interface ScenarioResult {
   readonly error: Error | undefined;
 }
 
-/** Runs all scenarios in order; after one that fails the rest still runs. */
+/** Runs all scenarios in order. Each builds on the one before, so behind one that fails the rest fails at once, unrun. */
 export async function runScenarios(target: ForeignTarget, report: (result: ScenarioResult) => void): Promise<void> {
   const world = new World(target);
+  let failed: string | undefined;
   try {
     for (const { name, run } of scenarios) {
-      let error: Error | undefined;
-      try {
+      let error: Error | undefined = failed === undefined ? undefined : new Error(`not run, since "${failed}" failed`);
+      error ??= await errorOf(async () => {
         await run(world);
         for (const client of world.clients) assert.deepEqual(client.violations, []);
-      } catch (thrown) {
-        error = thrown instanceof Error ? thrown : new Error(String(thrown));
-      }
+      });
+      if (error !== undefined) failed ??= name;
       report({ name, error });
     }
   } finally {
     world.close();
+  }
+}
+
+async function errorOf(act: () => Promise<void>): Promise<Error | undefined> {
+  try {
+    await act();
+    return undefined;
+  } catch (thrown) {
+    return thrown instanceof Error ? thrown : new Error(String(thrown));
   }
 }

@@ -22,6 +22,7 @@ const TEST_SUPPORT: readonly (readonly [RegExp, string])[] = [
   [/\.fixture\.ts$/, 'inputs and child processes of tests'],
   [/\.contract\.ts$/, 'suites that tests of engines run'],
   [/^pipelines\/user\/(testing|world)\.ts$/, 'the world of the user stage’s model test'],
+  [/^pipelines\/conversation\/(testing|model)\.ts$/, 'the conversation stage’s lane and model for tests'],
   [/^client\/reference-(server|socket)\.ts$/, 'a backbone in small, for tests of the client'],
   [/^benchmarks\/load\/fake-server\.ts$/, 'a server that answers wrongly, for tests of the load generator'],
   [/^core\/checks\/(mutations|random-history)\.ts$/, 'planted bugs and histories, for tests of the checkers'],

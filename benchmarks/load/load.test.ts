@@ -83,10 +83,15 @@ function explain(result: LoadResult): string {
 }
 
 /** Runs mostly wait for sockets and timers, so they go side by side. */
-describe('whole runs', { concurrency: 6 }, () => {
+describe('whole runs', { concurrency: 4 }, () => {
   test('a server that behaves: everything arrives, and the numbers add up', async () => {
     await withServer({}, async (server) => {
-      const result = await load(planOf(server.url, { reconnectsPerMinute: 30 }));
+      const plan = planOf(server.url, { reconnectsPerMinute: 30, durationMs: 60_000 });
+      const result = await load(plan, {
+        onInterval: (interval, run) => {
+          if (interval.sent > 150 && interval.reconnects > 0 && interval.delivered > 300) run.stop();
+        },
+      });
       assert.ok(result.ok, explain(result));
       assert.ok(result.sent > 150 && result.sent === result.acked, `${result.sent} sent, ${result.acked} acked`);
       assert.ok(result.delivered > result.sent);
@@ -154,30 +159,30 @@ describe('whole runs', { concurrency: 6 }, () => {
     groupShare: 0,
   };
 
-  const faults: [Fault, RegExp, (result: LoadResult) => boolean, Partial<Workload>?][] = [
-    ['lose', /^VIOLATION G1: .*left out/, (result) => result.gaps > 0],
-    ['lose-tail', /^VIOLATION G4: .*never came/, (result) => result.lost > 0],
-    ['double', /^VIOLATION G6: .*stands at sequence/, (result) => result.duplicated > 0],
-    ['swap', /^VIOLATION G[12]: /, (result) => result.out_of_order > 0 || result.gaps > 0],
-    ['reorder', /^VIOLATION G3: /, (result) => result.out_of_order > 0, BUSY],
-    ['gap', /^VIOLATION G1: .*left out/, (result) => result.gaps > 0],
-    ['invent', /^VIOLATION G5: .*checksum/, (result) => result.invented > 0],
-    ['alter', /^VIOLATION G5: .*checksum/, (result) => result.invented > 0],
-    ['reject-deliver', /^VIOLATION G5: .*refused/, (result) => result.invented > 0],
-    ['forget-receipts', /^VIOLATION G7: /, (result) => (result.violations['G7'] ?? 0) > 0],
-    ['receipt-ahead', /^VIOLATION G7: .*but it is/, (result) => (result.violations['G7'] ?? 0) > 0],
+  /** What must be counted. Which violation is seen first depends on who hears of it first. */
+  const faults: [Fault, (result: LoadResult) => number, Partial<Workload>?][] = [
+    ['lose', (result) => result.gaps + result.lost],
+    ['lose-tail', (result) => result.lost],
+    ['double', (result) => result.duplicated],
+    ['swap', (result) => result.out_of_order + result.gaps],
+    ['reorder', (result) => result.out_of_order, BUSY],
+    ['gap', (result) => result.gaps],
+    ['invent', (result) => result.invented],
+    ['alter', (result) => result.invented],
+    ['reject-deliver', (result) => result.invented],
+    ['forget-receipts', (result) => result.violations['G7'] ?? 0],
+    ['receipt-ahead', (result) => result.violations['G7'] ?? 0],
   ];
 
-  for (const [fault, message, counted, workload] of faults) {
+  for (const [fault, count, workload] of faults) {
     test(`caught: ${fault}`, async () => {
       await withServer({ fault, faultAt: 60 }, async (server) => {
         const result = await load(
           planOf(server.url, { devicesPerUser: 1, durationMs: 500, drainMs: 600, ...workload }),
         );
         assert.ok(server.faulted, 'the fault has happened');
-        assert.ok(!result.ok, 'the run is not clean');
-        assert.match(result.verdict, message, explain(result));
-        assert.ok(counted(result), JSON.stringify(result.violations));
+        assert.match(result.verdict, /^VIOLATION G\d: /);
+        assert.ok(!result.ok && count(result) > 0, explain(result));
       });
     });
   }
@@ -200,7 +205,7 @@ describe('whole runs', { concurrency: 6 }, () => {
         },
       );
       assert.ok(server.faulted, 'the fault has happened');
-      assert.match(result.verdict, /^VIOLATION G[14]/, explain(result));
+      assert.ok(result.gaps + result.lost > 0, explain(result));
     });
   });
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BATCH_MAGIC, BatchAt, checkBatch } from '../../core/batch.js';
+import { BATCH_MAGIC, BATCH_VERSION, BatchAt, BatchKind, checkBatch } from '../../core/batch.js';
 import { DunlinError } from '../../core/errors.js';
 import { viewOf } from '../../core/frame.js';
 import { Prng } from '../../core/prng.js';
@@ -161,6 +161,8 @@ test('a payload that looks like a batch with a mark does not make a torn tail lo
   const trap = new Uint8Array(64);
   const view = viewOf(trap);
   view.setUint32(0, BATCH_MAGIC, true);
+  view.setUint16(BatchAt.VERSION, BATCH_VERSION, true);
+  view.setUint8(BatchAt.KIND, BatchKind.FRAMES);
   view.setUint32(BatchAt.LENGTH, 64, true);
   view.setUint32(BatchAt.MARK, 0x7fff_ffff, true);
   view.setUint16(BatchAt.TOPIC, TEST_TOPIC, true);

@@ -93,6 +93,18 @@ describe('an export', () => {
     }
   });
 
+  it('can be taken from anywhere in memory', () => {
+    const lane = new TestLane();
+    directs(lane, 5);
+    const [chunk] = lane.commit();
+    const pool = Buffer.alloc(8_192, 0xff);
+    pool.set(chunk!, 41);
+    const stage = lane.newStage();
+    stage.importChunk(pool.subarray(41, 41 + chunk!.length));
+    stage.importDone();
+    assert.equal(stage.stateHash(), lane.stage.stateHash());
+  });
+
   it('does not depend on how many user partitions there are', () => {
     const lane = new TestLane(3);
     largeGroup(lane, 5);

@@ -126,8 +126,8 @@ export class Exporter {
 
 /** Takes a chunk. Admins are not counted until `deriveAdmins`, aggregates not known until they have been computed. */
 export function importChunk(rows: Rows, chunk: Uint8Array, userPartitions: number): void {
-  // Chunks come from anywhere in memory; words need alignment.
-  const words = new Uint32Array(chunk.slice().buffer);
+  // Chunks come from anywhere in memory, and words need alignment. Not `slice`: a Buffer's does not copy.
+  const words = new Uint32Array(new Uint8Array(chunk).buffer);
   for (let at = 0; at < words.length; at += 1 + words[at]!) importRecord(rows, words, at + 1, userPartitions);
 }
 
