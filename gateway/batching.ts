@@ -9,7 +9,7 @@ import { BatchAt, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/
 import { frameLength } from '../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
 import { AppendOutcome, type LogProducer, Refusal, TOPICS } from '../core/ports.js';
-import type { GatewayMetrics } from './gateway-metrics.js';
+import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 
 /** Told about every frame of a batch that the log did not take. */
 export type LostFrame = (frame: {
@@ -113,7 +113,7 @@ export class Batching {
     this.#batchNumber++;
     this.#open[topic]![partition] = undefined;
     this.#inFlight[topic]!.push({ tag, partition, builder });
-    this.#options.metrics.add('batches_out_total');
+    this.#options.metrics.add(Counter.batches_out_total);
     return true;
   }
 
@@ -133,7 +133,7 @@ export class Batching {
 
   #tellLost({ builder, partition }: InFlight, topic: number, outcome: number, reason: number): void {
     const { metrics, lost } = this.#options;
-    metrics.add(outcome === AppendOutcome.REFUSED ? 'append_refused_total' : 'append_unknown_total');
+    metrics.add(outcome === AppendOutcome.REFUSED ? Counter.append_refused_total : Counter.append_unknown_total);
     const refusal = outcome === AppendOutcome.REFUSED ? reason : Refusal.FAILED;
     const { bytes, view } = builder;
     for (let at: number = BatchAt.ENTRIES; at < builder.byteLength; at += frameLength(view, at)) {

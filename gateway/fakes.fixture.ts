@@ -5,7 +5,7 @@ import { deviceKey } from '../core/ids.js';
 import { BATCH_HEADER_BYTES } from '../core/limits.js';
 import { AppendOutcome, type AppendSink, type LogProducer, Refusal } from '../core/ports.js';
 import { Session, type Socket } from './hub.js';
-import { type SessionState as State, SessionState } from './session.js';
+import { SessionState, type SessionState as State } from './session.js';
 
 export interface Appended {
   readonly topic: number;

@@ -9,7 +9,7 @@ import { deviceKey, partitionOfUser, userOfDevice } from '../core/ids.js';
 import { ADMISSIONS_BURST, CONNECTIONS_PER_USER_MAX, FRAME_HEADER_BYTES, HELLO_TIMEOUT_MS } from '../core/limits.js';
 import { type Clock, type LogProducer, Refusal as LogRefusal, Topic } from '../core/ports.js';
 import { Batching, type LostFrame } from './batching.js';
-import type { GatewayMetrics } from './gateway-metrics.js';
+import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import { Hub, Session } from './hub.js';
 import { Inbound } from './inbound.js';
 import { Outbound } from './outbound.js';
@@ -149,7 +149,7 @@ export class Gateway {
   sweep(): void {
     const now = this.#options.clock.monotonicMs();
     const wall = this.#options.clock.wallMs();
-    this.#options.metrics.set('connections', this.hub.size);
+    this.#options.metrics.set(Counter.connections, this.hub.size);
     for (const session of this.hub.sessions()) {
       if (session.expiresAtMs <= wall) this.closeSession(session, CloseCodes.TOKEN_EXPIRED);
       else if (session.state === SessionState.HELLO && now - session.openedAtMs > HELLO_TIMEOUT_MS) {
@@ -168,7 +168,7 @@ export class Gateway {
     const nowMs = clock.monotonicMs();
     const burst = Math.max(ADMISSIONS_BURST, admissionsPerSecond * 2);
     if (!take(this.#admissions, 1, admissionsPerSecond, burst, nowMs)) {
-      this.#options.metrics.add('admissions_refused_total');
+      this.#options.metrics.add(Counter.admissions_refused_total);
       return this.#later('Too many sessions start at once.', RETRY_AFTER_S_MAX);
     }
     const identity = verify(upgrade.token);
@@ -204,14 +204,14 @@ export class Gateway {
   }
 
   refused(_refusal: Refusal): void {
-    this.#options.metrics.add('upgrades_refused_total');
+    this.#options.metrics.add(Counter.upgrades_refused_total);
   }
 
   // --- sockets' events ----------------------------------------------------------------------------------------------------------
 
   opened(session: Session): void {
     this.hub.add(session);
-    this.#options.metrics.add('sessions_opened_total');
+    this.#options.metrics.add(Counter.sessions_opened_total);
     if (this.#isDraining) this.closeSession(session, CloseCodes.DRAINING);
   }
 
@@ -232,7 +232,7 @@ export class Gateway {
 
   closed(session: Session): void {
     this.hub.remove(session);
-    this.#options.metrics.add('sessions_closed_total');
+    this.#options.metrics.add(Counter.sessions_closed_total);
     const { next, action } = transition(session.state, SessionEvent.CLOSE);
     session.state = next;
     if (action !== Action.DISCONNECT) return;

@@ -36,7 +36,7 @@ import {
 import { readLooseFrame } from '../core/msgpack.js';
 import { Topic } from '../core/ports.js';
 import type { Batching } from './batching.js';
-import type { GatewayMetrics } from './gateway-metrics.js';
+import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { Session } from './hub.js';
 import { Replies } from './replies.js';
 import { SessionState, take, takes } from './session.js';
@@ -73,8 +73,8 @@ export class Inbound {
     const { metrics } = this.#options;
     this.#nowMs = nowMs;
     this.#wallMs = wallMs;
-    metrics.add('messages_in_total');
-    metrics.add('bytes_in_total', bytes.length);
+    metrics.add(Counter.messages_in_total);
+    metrics.add(Counter.bytes_in_total, bytes.length);
     const verdict = this.#frames(session, bytes);
     if (!this.#replies.sendTo(session.socket)) return verdict ?? CloseCodes.RATE_LIMITED;
     return verdict;
@@ -89,6 +89,7 @@ export class Inbound {
     let verdict: Verdict;
     for (let at = 0; at < bytes.length && verdict === undefined; ) {
       if (++count > FRAMES_PER_MESSAGE_MAX) return this.#lost(session);
+      this.#options.metrics.add(Counter.frames_in_total);
       const length = scanFrame(bytes, view, at, bytes.length);
       if (length > 0) {
         this.#frame(session, bytes, view, at, length);
@@ -99,7 +100,6 @@ export class Inbound {
       }
       verdict = this.#verdict(session);
     }
-    this.#options.metrics.add('frames_in_total', count);
     return count === 0 ? this.#lost(session) : verdict;
   }
 
@@ -111,7 +111,7 @@ export class Inbound {
 
   /** Nobody knows where the next frame begins. */
   #lost(session: Session): CloseCode {
-    this.#options.metrics.add('bad_frames_total');
+    this.#options.metrics.add(Counter.bad_frames_total);
     this.#replies.rejectUnread(session.device, ErrorCodes.BAD_FRAME, this.#wallMs);
     return CloseCodes.BAD_PROTOCOL;
   }
@@ -126,14 +126,14 @@ export class Inbound {
     }
     const loose = scan === Scan.NOT_CANONICAL ? readLooseFrame(bytes, at, bytes.length) : undefined;
     if (loose === undefined) return -1;
-    this.#options.metrics.add('slow_frames_total');
+    this.#options.metrics.add(Counter.slow_frames_total);
     const canonical = encodeFrame(loose.frame);
     this.#frame(session, canonical, viewOf(canonical), 0, canonical.length);
     return loose.end;
   }
 
   #bad(session: Session, view: DataView, at: number, error: ErrorCode): void {
-    this.#options.metrics.add('bad_frames_total');
+    this.#options.metrics.add(Counter.bad_frames_total);
     session.badFrames++;
     this.#replies.reject(view, at, session.device, error, this.#wallMs);
   }
@@ -141,16 +141,17 @@ export class Inbound {
   /** A canonical frame within its limits. */
   #frame(session: Session, bytes: Uint8Array, view: DataView, at: number, length: number): void {
     const kind = bytes[at + At.KIND]!;
-    if (!isClientKind(kind) || kind === Kind.PRESENCE) return this.#bad(session, view, at, ErrorCodes.UNKNOWN_KIND);
+    if (!isClientKind(kind)) return this.#bad(session, view, at, ErrorCodes.UNKNOWN_KIND);
     if (kind === Kind.HELLO) return this.#hello(session, view, at);
-    if (!takes(session.state)) {
-      this.#replies.reject(view, at, session.device, ErrorCodes.NOT_READY, this.#wallMs);
-      return;
-    }
     const { framesPerSecond, metrics } = this.#options;
     if (!take(session.frames, 1, framesPerSecond, framesPerSecond * 2, this.#nowMs)) {
-      metrics.add('rate_limited_total');
+      metrics.add(Counter.rate_limited_total);
       if (isSequenced(kind)) this.#replies.reject(view, at, session.device, ErrorCodes.RATE_LIMITED, this.#wallMs);
+      return;
+    }
+    // Behind the rate limit: answers to whoever never says hello have a bound as well.
+    if (!takes(session.state)) {
+      this.#replies.reject(view, at, session.device, ErrorCodes.NOT_READY, this.#wallMs);
       return;
     }
     if (isConversationKind(kind)) this.#toConversation(session, kind, bytes, view, at, length);
@@ -181,7 +182,7 @@ export class Inbound {
   }
 
   #busy(session: Session, view: DataView, at: number): void {
-    this.#options.metrics.add('busy_total');
+    this.#options.metrics.add(Counter.busy_total);
     this.#replies.reject(view, at, session.device, ErrorCodes.BUSY, this.#wallMs);
   }
 
@@ -193,7 +194,7 @@ export class Inbound {
     if (checkDeviceTable(bytes, at + FRAME_HEADER_BYTES, at + length)) return undefined;
     const payload = canonicalTable(bytes.subarray(at + FRAME_HEADER_BYTES, at + length));
     if (payload === undefined || payload.length > TABLE_PAYLOAD_BYTES_MAX) return undefined;
-    this.#options.metrics.add('slow_frames_total');
+    this.#options.metrics.add(Counter.slow_frames_total);
     return encodeFrame({ ...readFrame(bytes, view, at), payload });
   }
 

@@ -23,7 +23,7 @@ import {
   SOCKET_BUFFER_BYTES_LOW,
   SOCKET_BUFFER_BYTES_MAX,
 } from '../core/limits.js';
-import type { GatewayMetrics } from './gateway-metrics.js';
+import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { Hub, Session } from './hub.js';
 import { Action, SessionEvent, SessionState, sends, transition } from './session.js';
 
@@ -124,11 +124,11 @@ export class Outbound {
 
   #count(): void {
     const { metrics } = this.#options;
-    metrics.add('egress_batches_total', this.#batches);
-    metrics.add('frames_out_total', this.#framesOut);
-    metrics.add('bytes_out_total', this.#bytesOut);
-    metrics.add('writes_out_total', this.#writes);
-    metrics.add('egress_dropped_total', this.#dropped);
+    metrics.add(Counter.egress_batches_total, this.#batches);
+    metrics.add(Counter.frames_out_total, this.#framesOut);
+    metrics.add(Counter.bytes_out_total, this.#bytesOut);
+    metrics.add(Counter.writes_out_total, this.#writes);
+    metrics.add(Counter.egress_dropped_total, this.#dropped);
     this.#batches = 0;
     this.#framesOut = 0;
     this.#bytesOut = 0;
@@ -147,7 +147,7 @@ export class Outbound {
     const flags = view.getUint32(at + TargetAt.FLAGS, true);
     if ((flags & TargetFlag.TRANSIENT) !== 0) {
       if (sends(session.state)) this.#link(session, bytes, frameAt, length, 0, 0, flags);
-      else this.#options.metrics.add('transient_dropped_total');
+      else this.#options.metrics.add(Counter.transient_dropped_total);
       return;
     }
     if (!this.#isWanted(session, kind, view, frameAt, at)) {
@@ -348,7 +348,7 @@ export class Outbound {
       case Action.NEW_TOKEN:
         session.token = (session.token + 1) >>> 0;
         session.wantsPull = false;
-        this.#options.metrics.add('catch_up_turns_total');
+        this.#options.metrics.add(Counter.catch_up_turns_total);
         return;
       case Action.PULL_WHEN_DRAINED:
         session.wantsPull = true;

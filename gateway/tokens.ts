@@ -267,7 +267,7 @@ export async function createDevelopmentIssuer(dataDirectory: string): Promise<De
     privateKey = await importJWK(jwk, 'EdDSA');
     keys = atLeastOne([keyOfJwk(jwk)]);
   } catch {
-    throw new DunlinError(`${file} is damaged: remove it, and a new key is made (tokens signed before end with it).`);
+    throw damaged(file);
   }
   return {
     verify: createVerifier(fixed(keys)),
@@ -281,11 +281,16 @@ export async function createDevelopmentIssuer(dataDirectory: string): Promise<De
   };
 }
 
+function damaged(file: string): DunlinError {
+  return new DunlinError(`${file} is damaged: remove it, and a new key is made (tokens signed before end with it).`);
+}
+
 function readKey(file: string): JWK | undefined {
   try {
     return JSON.parse(fs.readFileSync(file, 'utf8')) as JWK;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (error instanceof SyntaxError) throw damaged(file);
     throw new DunlinError(`${file} cannot be read: ${(error as Error).message}`);
   }
 }

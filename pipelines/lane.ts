@@ -199,6 +199,8 @@ export class Lane {
       partition.timeSeenAtMs = nowMs;
     }
     this.#state = LaneState.RUNNING;
+    // The log may delete what was committed before this start, also if nothing is ever committed again.
+    for (const partition of this.#partitions) this.#consumer.release(partition.number, partition.offset);
     this.#announceGeneration();
     return true;
   }

@@ -31,11 +31,13 @@ const TEST_SUPPORT: readonly (readonly [RegExp, string])[] = [
 /** Product files that no entry point reaches, with the reason. */
 const UNREACHABLE: ReadonlyMap<string, string> = new Map([
   ['core/crc32c.ts', 'what the processor’s CRC32C is compared with'],
+  ['engines/log-memory.ts', 'the log’s twin, for tests and the simulator'],
   ['engines/store-memory.ts', 'the store’s twin, for tests and the simulator'],
 ]);
 
 /** Tests that stand beside no file of their name, with the reason. */
 const TESTS_WITHOUT_FILE: ReadonlyMap<string, string> = new Map([
+  ['engines/log-disk/kill.test.ts', 'kills a process that appends'],
   ['core/fuzz.test.ts', 'fuzzes every parser of core'],
   ['benchmarks/load/load.test.ts', 'runs the load generator whole'],
   ['benchmarks/load/parts.test.ts', 'small parts of the load generator'],

@@ -13,11 +13,13 @@ import { type Files, isNoSpace, writeFully } from './files.js';
 import {
   Control,
   ControlCell,
+  encodeNote,
   encodeSegmentHeader,
   PartitionCell,
   position,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
+  SYNCED_NOTE,
   segmentName,
 } from './layout.js';
 import type { JournalStart } from './recover.js';
@@ -28,6 +30,9 @@ export const Durability = {
   /** Readable when written; on the disk soon after. */
   LAZY: 1,
 } as const;
+
+/** After so much more was synced it is noted. */
+const NOTE_BYTES = 4 * 1024 * 1024;
 
 export interface JournalOptions {
   readonly files: Files;
@@ -61,6 +66,7 @@ export class Journal {
   #written = 0;
   #synced = 0;
   #syncing = false;
+  #noted = 0;
 
   constructor(options: JournalOptions) {
     this.#options = options;
@@ -191,6 +197,7 @@ export class Journal {
       if (error === null) {
         this.#synced = written;
         this.#publishSynced(position(this.#segment, written), offsets);
+        if (Math.abs(this.syncedPosition - this.#noted) >= NOTE_BYTES) this.#note();
       }
       done(error);
     });
@@ -265,7 +272,28 @@ export class Journal {
     }
   }
 
+  /**
+   * Notes in a file of its own how far the journal is synced, so that a later start can tell damage in acknowledged data from a
+   * torn tail. The note needs no sync: whatever age it has, it is true. Nothing depends on its being there.
+   */
+  #note(): void {
+    const { files, directory } = this.#options;
+    this.#noted = this.syncedPosition;
+    try {
+      const fd = files.open(join(directory, SYNCED_NOTE), true);
+      try {
+        const text = encodeNote(this.#segment, this.#synced);
+        writeFully(files, fd, text, 0, text.length, 0);
+      } finally {
+        files.close(fd);
+      }
+    } catch {
+      // A full disk, most likely; the marks in the batches are still there.
+    }
+  }
+
   close(): void {
+    this.#note();
     this.#options.files.close(this.#fd);
   }
 }

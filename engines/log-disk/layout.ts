@@ -91,6 +91,19 @@ export function segmentNumber(name: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
+/** The file that says how far the journal was synced at least: "<segment> <byte>". */
+export const SYNCED_NOTE = 'synced';
+
+export function encodeNote(segment: number, byte: number): Uint8Array {
+  return new TextEncoder().encode(`${segment} ${byte}\n`);
+}
+
+/** Undefined if it was cut while it was written. */
+export function decodeNote(bytes: Uint8Array): { segment: number; byte: number } | undefined {
+  const match = /^(\d{1,10}) (\d{1,10})\n$/.exec(new TextDecoder().decode(bytes));
+  return match === null ? undefined : { segment: Number(match[1]), byte: Number(match[2]) };
+}
+
 // --- shared memory ------------------------------------------------------------------------------------------------------
 
 /**

@@ -195,7 +195,7 @@ test('no room for the next segment is a full disk too, and no failure', async ()
   bench.append(1, 0, testBatchOf(1_000, 1, 0));
   await bench.untilTold(1, 1);
   assert.deepEqual(bench.told[1], [[0, REFUSED, Refusal.DISK_FULL, 0]]);
-  assert.deepEqual(readdirSync(bench.directory), ['0000000001.segment']);
+  assert.deepEqual(readdirSync(bench.directory), ['0000000001.segment', 'synced']);
   disk.room = Infinity;
   await bench.untilTold(2, 1);
   await bench.stop();

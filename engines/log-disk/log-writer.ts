@@ -333,7 +333,7 @@ export class LogWriter {
     this.#lastSyncMs = now;
     journal.beginSync((error) => {
       if (error !== null) this.#fail(error, []);
-      else if (this.#data.durability === Durability.BEFORE_READ) this.#ringReaders();
+      else this.#ringReaders();
       this.#tell();
       this.#wakeUp?.();
     });

@@ -94,5 +94,5 @@ test('a start that fails leaves no thread behind, and says why in a sentence', a
     (error) => error instanceof DunlinError && error.message.includes('0000000002.segment'),
   );
   assert.ok(existsSync(join(directory, 'topic-1', '0000000002.segment')));
-  assert.deepEqual(readdirSync(join(directory, 'topic-0')), ['0000000001.segment']);
+  assert.deepEqual(readdirSync(join(directory, 'topic-0')), ['0000000001.segment', 'synced']);
 });

@@ -15,7 +15,7 @@ import {
   TEST_PARTITIONS,
   TEST_TOPIC,
 } from './journal.fixture.js';
-import { SEGMENT_HEADER_BYTES, segmentName } from './layout.js';
+import { SEGMENT_HEADER_BYTES, SYNCED_NOTE, segmentName } from './layout.js';
 import { type JournalStart, recoverJournal } from './recover.js';
 
 const FIRST = segmentName(1);
@@ -201,7 +201,7 @@ test('a last segment whose header is missing, blank or cut is removed, and the o
     );
     assert.deepEqual(offsets, [2, 1, 1]);
     assert.match(reports[0]!, /0000000003\.segment was removed/);
-    assert.deepEqual(files.list().toSorted(), [FIRST, SECOND]);
+    assert.deepEqual(files.list().toSorted(), [FIRST, SECOND, SYNCED_NOTE]);
   }
 });
 
@@ -341,4 +341,27 @@ test(`${FUZZ_RUNS} damaged segments: a sentence, or whole batches that were writ
   }
   t.diagnostic(JSON.stringify(counts));
   for (const count of Object.values(counts)) assert.ok(count > FUZZ_RUNS / 100, JSON.stringify(counts));
+});
+
+/** A journal of one batch, synced and closed. */
+function madeClean(): MemoryFiles {
+  const files = new MemoryFiles();
+  const journal = openJournal(files);
+  journal.add(0, testBatch(0, 0));
+  journal.writeGroup();
+  syncJournal(journal);
+  journal.close();
+  return files;
+}
+
+test('after a clean close damage in acknowledged data is refused, in the last group too', () => {
+  const files = madeClean();
+  files.contents.get(FIRST)![SEGMENT_HEADER_BYTES + 80]! ^= 1;
+  assert.match(refusal(files), /damaged at byte .* acknowledged/);
+});
+
+test('a journal that ends before what was synced is refused', () => {
+  const files = madeClean();
+  files.contents.set(FIRST, files.contents.get(FIRST)!.slice(0, SEGMENT_HEADER_BYTES));
+  assert.match(refusal(files), /the file ends/);
 });

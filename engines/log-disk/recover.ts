@@ -13,7 +13,15 @@ import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
 import { nativeCrc32c } from '../crc32c.js';
 import { type Files, readFully, writeFully } from './files.js';
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName, segmentNumber } from './layout.js';
+import {
+  decodeNote,
+  decodeSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  SYNCED_NOTE,
+  segmentName,
+  segmentNumber,
+} from './layout.js';
 
 const SEGMENT_MAGIC_BYTES = [0x44, 0x4e, 0x4c, 0x4a];
 
@@ -204,11 +212,27 @@ export function recoverJournal(files: Files, directory: string, topic: number, p
     return { segments, sizes, end: 0, offsets: zeros(), timesMs: zeros(), reports };
   }
   const path = join(directory, segmentName(last.number));
-  const scan = scanSegment(readSegment(files, path), last);
+  const found = scanSegment(readSegment(files, path), last);
+  const mark = Math.max(found.mark, readNote(files, directory, last.number));
+  const problem = found.problem ?? (found.end < mark ? 'the file ends' : undefined);
+  const scan = { ...found, mark, problem };
   // A segment is synced before the next one is created: then all of it had been acknowledged.
   if (scan.problem !== undefined) cutTail(files, path, sealed ? { ...scan, mark: Infinity } : scan, reports);
   sizes[sizes.length - 1] = scan.end;
   return { segments, sizes, end: scan.end, offsets: scan.offsets, timesMs: scan.timesMs, reports };
+}
+
+/** Up to which byte the note says that a segment was synced; 0: it says nothing about it. */
+function readNote(files: Files, directory: string, segment: number): number {
+  if (!files.list(directory).includes(SYNCED_NOTE)) return 0;
+  const fd = files.open(join(directory, SYNCED_NOTE), false);
+  try {
+    const bytes = new Uint8Array(64);
+    const note = decodeNote(bytes.subarray(0, readFully(files, fd, bytes, 0, bytes.length, 0)));
+    return note?.segment === segment ? note.byte : 0;
+  } finally {
+    files.close(fd);
+  }
 }
 
 interface Expected {
@@ -249,7 +273,7 @@ function cutTail(files: Files, path: string, scan: Scan, reports: string[]): voi
     files.syncNow(fd);
     if (blank) return;
     reports.push(
-      `${path}: a torn tail of ${tail.length} bytes was cut at byte ${scan.end} (${scan.problem}); it had not been acknowledged. ${copy}`,
+      `${path}: a torn tail of ${tail.length} bytes was cut at byte ${scan.end} (${scan.problem}); nothing says that it had been acknowledged. ${copy}`,
     );
   } finally {
     files.close(fd);

@@ -61,6 +61,17 @@ describe('an export', () => {
     assert.equal(lane.restore().stateHash(), lane.stage.stateHash());
   });
 
+  it('begins a chunk with the record that would pass the end of the one before by a word', () => {
+    const lane = new TestLane();
+    // 408 records of 30 words, one of 14 (a group of which only a counter is known) and one of 35 (two devices): 12,289.
+    directs(lane, 408);
+    lane.step(new Sender(1, 0, 5).next({ kind: Kind.MESSAGE }));
+    lane.step(new Sender(1, 1, 900).next({ kind: Kind.MESSAGE }), new Sender(900, 1, 900).next({ kind: Kind.MESSAGE }));
+    assert.equal(lane.stage.dirtyBytes, STORE_CHUNK_BYTES + 4);
+    assert.equal(lane.commit().length, 2);
+    assert.equal(lane.restore().stateHash(), lane.stage.stateHash());
+  });
+
   it('has what changed since the last, once, and says before how much that is', () => {
     const lane = new TestLane();
     directs(lane, 100);
