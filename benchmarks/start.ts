@@ -13,9 +13,26 @@ import os from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { BatchAt, BatchBuilder, BatchKind, openBatch, SourceKind, sourceId, stampBatch, TARGET_BYTES, TargetAt } from '../core/batch.js';
+import {
+  BatchAt,
+  BatchBuilder,
+  BatchKind,
+  openBatch,
+  SourceKind,
+  sourceId,
+  stampBatch,
+  TARGET_BYTES,
+  TargetAt,
+} from '../core/batch.js';
 import { encodeFrame, type Frame, frameLength, Kind, makeFrame, viewOf } from '../core/frame.js';
-import { deviceKey, directConversation, fromWords, mix32, partitionOfConversation, partitionOfUser } from '../core/ids.js';
+import {
+  deviceKey,
+  directConversation,
+  fromWords,
+  mix32,
+  partitionOfConversation,
+  partitionOfUser,
+} from '../core/ids.js';
 import { fenceKey, metaKey, StageId } from '../core/keys.js';
 import { PARTITIONS_DEFAULT, STORE_TRANSACTION_BYTES_MAX } from '../core/limits.js';
 import { Topic } from '../core/ports.js';
@@ -121,7 +138,14 @@ function fill(stages: Stages): void {
   for (let step = 1; step <= CONVERSATIONS_PER_USER; step++) {
     for (let user = 1; user <= USERS; user++) {
       const { a, b } = directConversation(user, ((user + step - 1) % USERS) + 1);
-      const frame = makeFrame({ kind: Kind.MESSAGE, convA: a, convB: b, device: deviceKey(user, 1), counter: 1, payload });
+      const frame = makeFrame({
+        kind: Kind.MESSAGE,
+        convA: a,
+        convB: b,
+        device: deviceKey(user, 1),
+        counter: 1,
+        payload,
+      });
       put(Topic.CONVERSATION, partitionOfConversation(a, b, PARTITIONS), frame);
     }
   }

@@ -284,7 +284,10 @@ test('a deposed lane cannot commit: its successor has the higher epoch', () => {
   world.settle();
   const before = old.partitions.map((partition) => partition.epoch);
   const after = world.lanes.get(StageId.CONVERSATION)!.partitions.map((partition) => partition.epoch);
-  assert.deepEqual(after, before.map((epoch) => epoch + 1));
+  assert.deepEqual(
+    after,
+    before.map((epoch) => epoch + 1),
+  );
   assert.throws(() => {
     for (let i = 0; i < 100; i++) {
       old.turn();
@@ -344,5 +347,8 @@ test('an output that the log refuses ends the lane: only a replay fills the hole
   assert.throws(() => lane.turn(), /did not take an output/);
   world.startLane(StageId.CONVERSATION);
   world.settle();
-  assert.equal(fold(world, StageId.CONVERSATION).fanouts.size, [...world.read(Topic.USER)].filter((b) => b.header.kind === BatchKind.FANOUT).length);
+  assert.equal(
+    fold(world, StageId.CONVERSATION).fanouts.size,
+    [...world.read(Topic.USER)].filter((b) => b.header.kind === BatchKind.FANOUT).length,
+  );
 });

@@ -38,6 +38,8 @@ import { formatCount, formatMs, formatShare } from './units.js';
 const POLL_MS = 1_000;
 /** While something is waited for. */
 const WAIT_POLL_MS = 200;
+/** Less than a second, since polls are not exactly a second apart. */
+const SHOW_MS = 900;
 /** All devices must be connected, and all groups created, within this and a share for each of them. */
 const CONNECT_MS = 30_000;
 const FOUND_MS = 60_000;
@@ -59,7 +61,7 @@ export interface RunOptions {
   readonly plan: RunPlan;
   readonly findMax: { readonly p99Ms: number; readonly stepMs: number } | null;
   readonly makePort: () => GeneratorPort;
-  /** Once a second, and more often while something is waited for. */
+  /** Once a second, and whenever a phase begins. */
   readonly onInterval?: (interval: Interval) => void;
   /** A line for the reader. */
   readonly say?: (line: string) => void;
@@ -171,6 +173,8 @@ export class LoadRun {
   #startMs = 0;
   #sentUntilMs = 0;
   #lastPollMs = 0;
+  #shownPhase = '';
+  #shownAtMs = 0;
   #last: Totals = addUp([]);
   #first: ShownViolation | undefined;
   readonly #series = emptySeries();
@@ -326,8 +330,16 @@ export class LoadRun {
     this.#lastPollMs = nowMs;
     this.#last = totals;
     if (this.#startMs > 0 && nowMs > this.#startMs) this.#keep(interval, totals.interval);
-    this.#options.onInterval?.(interval);
+    this.#show(interval, nowMs);
     return totals;
+  }
+
+  /** Once a second at most, and whenever a phase begins. */
+  #show(interval: Interval, nowMs: number): void {
+    if (interval.phase === this.#shownPhase && nowMs - this.#shownAtMs < SHOW_MS) return;
+    this.#shownPhase = interval.phase;
+    this.#shownAtMs = nowMs;
+    this.#options.onInterval?.(interval);
   }
 
   #keep(interval: Interval, latencies: Histogram): void {
