@@ -34,11 +34,13 @@ const CONNECTIONS_PER_CLIENT = 6_000;
 /** Upgrades under way at a time in one client process. */
 const OPENING_AT_ONCE = 64;
 const PARTS = 4;
-const READING_PAUSE_MS = 500;
-/** So many readings in a row without a smaller one end the wait. */
-const STEADY_READINGS = 6;
 const READINGS_MAX = 60;
 const DUNLIN = fileURLToPath(new URL('../../cli/bin/dunlin.mjs', import.meta.url));
+
+const isTiny = process.argv.includes('--tiny');
+const readingPauseMs = isTiny ? 20 : 500;
+/** So many readings in a row without a smaller one end the wait. */
+const steadyReadings = isTiny ? 1 : 6;
 
 function flag(name: string): string | undefined {
   const at = process.argv.indexOf(`--${name}`);
@@ -162,8 +164,8 @@ function readMemory(pid: number): Memory {
 /** The least of many readings, once it has stopped falling. */
 async function settle(pid: number): Promise<Memory> {
   let least = readMemory(pid);
-  for (let readings = 0, steady = 0; steady < STEADY_READINGS && readings < READINGS_MAX; readings++) {
-    await pause(READING_PAUSE_MS);
+  for (let readings = 0, steady = 0; steady < steadyReadings && readings < READINGS_MAX; readings++) {
+    await pause(readingPauseMs);
     const memory = readMemory(pid);
     steady = memory.anonymousBytes < least.anonymousBytes ? 0 : steady + 1;
     if (memory.anonymousBytes < least.anonymousBytes) least = memory;
@@ -221,8 +223,7 @@ async function run(target: Target, connections: number): Promise<Run> {
 }
 
 async function measure(): Promise<void> {
-  const isTiny = process.argv.includes('--tiny');
-  const connections = Number(flag('connections') ?? (isTiny ? 50 : CONNECTIONS_DEFAULT));
+  const connections = Number(flag('connections') ?? (isTiny ? 40 : CONNECTIONS_DEFAULT));
   if (!Number.isSafeInteger(connections) || connections < 1 || connections > CONNECTIONS_MAX) {
     throw new Error(`--connections takes a whole number from 1 to ${CONNECTIONS_MAX}`);
   }

@@ -7,6 +7,7 @@ import { basename } from 'node:path';
 import { Command, Option } from 'commander';
 import { LoadRun, type RunOptions } from '../benchmarks/load/coordinator.js';
 import { DEFAULT_WORKLOAD_FILE } from '../benchmarks/load/defaults.js';
+import { GENERATOR_LIMITED } from '../benchmarks/load/find-max.js';
 import { LiveTable } from '../benchmarks/load/live.js';
 import type { KeySource, RunPlan, TraceSource } from '../benchmarks/load/messages.js';
 import { RUN_MAX } from '../benchmarks/load/population.js';
@@ -308,12 +309,15 @@ function summaryLines(result: LoadResult): string[] {
     );
   }
   if (result.find_max !== null) {
-    const { rate, p99_ms: bound } = result.find_max;
+    const { rate, p99_ms: bound, steps } = result.find_max;
+    const limiting = steps.filter((step) => !step.ok).toSorted((one, other) => one.rate - other.rate)[0];
+    const isGenerators = limiting?.reason.endsWith(GENERATOR_LIMITED) ?? false;
     lines.push(
       rate === 0
         ? `No rate kept p99 within ${formatMs(bound)}.`
         : `Highest rate with p99 within ${formatMs(bound)}: ${formatCount(rate)} messages a second.`,
     );
+    if (isGenerators) lines.push('The search ended at the generator, not at the server, which may hold more.');
   }
   lines.push(result.generator.sentence);
   return lines;

@@ -116,7 +116,7 @@ export const CHUNKS_PER_MERGE = 8;
 /** Chunks of cold inbox that one ack covers in one step; the rest follows in a step of its own. */
 export const CHUNKS_PER_ACK_MAX = 16;
 /** Entries at the end of an inbox among which an older receipt is looked for, to be replaced by a newer one. */
-export const INBOX_COMPACT_ENTRIES = 64;
+export const INBOX_COMPACT_ENTRIES = 16;
 /** Bytes of inbox sent to a connection that catches up before it must ask for more. */
 export const CATCH_UP_BYTES = 256 * KIB;
 /** Highest number of inbox entries sent to a connection that catches up before it must ask for more. */

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
-import { checkBatch, openBatch, SourceKind, sourceId } from '../core/batch.js';
-import { encodeFrame, Kind, makeFrame, readFrame } from '../core/frame.js';
-import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
+import { BatchKind, checkBatch, openBatch, SourceKind, sourceId } from '../core/batch.js';
+import { encodeFrame, type Frame, Kind, makeFrame, readFrame } from '../core/frame.js';
+import { BATCH_TARGET_BYTES, FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TABLE_PAYLOAD_BYTES_MAX } from '../core/limits.js';
 import { AppendOutcome, Refusal, Topic } from '../core/ports.js';
+import { Prng } from '../core/prng.js';
 import { Batching } from './batching.js';
-import { FakeProducer, framesOf } from './gateway.fixture.js';
+import { FakeProducer } from './fakes.fixture.js';
 import { GatewayMetrics } from './gateway-metrics.js';
+
+const PARTITIONS = 4;
+const SEED = Number(process.env['DUNLIN_SEED'] ?? Date.now());
 
 interface Lost {
   readonly counter: number;
@@ -16,167 +19,215 @@ interface Lost {
   readonly refusal: number;
 }
 
-function setUp(): { producer: FakeProducer; batching: Batching; lost: Lost[]; metrics: GatewayMetrics } {
-  const producer = new FakeProducer();
-  const metrics = new GatewayMetrics();
-  const lost: Lost[] = [];
-  const batching = new Batching({
-    gatewayNumber: 3,
-    incarnation: 7,
-    partitions: [2, 3],
-    producer,
-    metrics,
-    lost: ({ bytes, view, at, topic, partition, refusal }) => {
-      lost.push({ counter: readFrame(bytes, view, at).counter, topic, partition, refusal });
-    },
-  });
-  return { producer, batching, lost, metrics };
+class Bench {
+  readonly producer = new FakeProducer();
+  readonly metrics = new GatewayMetrics();
+  readonly lost: Lost[] = [];
+  readonly batching: Batching;
+
+  constructor(incarnation = 7) {
+    this.batching = new Batching({
+      gatewayNumber: 3,
+      incarnation,
+      partitions: [PARTITIONS, PARTITIONS],
+      producer: this.producer,
+      metrics: this.metrics,
+      lost: ({ bytes, view, at, topic, partition, refusal }) => {
+        this.lost.push({ counter: readFrame(bytes, view, at).counter, topic, partition, refusal });
+      },
+    });
+  }
+
+  /** False: there was no room. */
+  add(topic: number, partition: number, counter: number, payloadBytes = 0): boolean {
+    const bytes = encodeFrame(makeFrame({ kind: Kind.MESSAGE, counter, payload: new Uint8Array(payloadBytes) }));
+    const builder = this.batching.builder(topic, partition, bytes.length);
+    builder?.frame(bytes, 0, bytes.length);
+    return builder !== undefined;
+  }
+
+  counters(topic: number, partition: number): number[] {
+    return this.producer.frames(topic, partition).map((frame: Frame) => frame.counter);
+  }
 }
 
-function add(batching: Batching, topic: number, partition: number, counter: number, payloadBytes = 10): boolean {
-  const frame = encodeFrame(makeFrame({ kind: Kind.MESSAGE, counter, payload: new Uint8Array(payloadBytes) }));
-  const builder = batching.builder(topic, partition, frame.length);
-  builder?.frame(frame, 0, frame.length);
-  return builder !== undefined;
-}
-
-const counters = (batch: Uint8Array): number[] => framesOf(batch).map(({ counter }) => counter);
-
-test('a flush hands over one batch a partition that has frames, with the gateway as its source', () => {
-  const { producer, batching } = setUp();
-  assert.equal(batching.isFlushed, true);
-  for (let counter = 1; counter <= 6; counter++) add(batching, Topic.CONVERSATION, counter % 2, counter);
-  add(batching, Topic.USER, 2, 7);
-  assert.equal(batching.isFlushed, false);
-  assert.equal(batching.flush(), true);
-  assert.equal(batching.flush(), true, 'nothing is left');
+test('a batch says who made it, and holds its partition’s frames', () => {
+  const bench = new Bench();
+  bench.add(Topic.USER, 2, 1);
+  bench.add(Topic.USER, 2, 2);
+  assert.ok(!bench.batching.isFlushed);
+  assert.ok(bench.batching.flush());
+  const [appended] = bench.producer.appended;
+  assert.equal(checkBatch(appended!.bytes), undefined);
+  assert.deepEqual([appended!.topic, appended!.partition], [Topic.USER, 2]);
+  const { header } = openBatch(appended!.bytes);
   assert.deepEqual(
-    producer.appended.map(({ topic, partition, bytes }) => [topic, partition, counters(bytes)]),
+    [header.kind, header.sourceId, header.sourceEpoch, header.count],
+    [BatchKind.FRAMES, sourceId(SourceKind.GATEWAY, 3), 7, 2],
+  );
+});
+
+test('nothing is settled before the outcome is known', () => {
+  const bench = new Bench();
+  bench.add(Topic.CONVERSATION, 0, 1);
+  bench.batching.flush();
+  assert.ok(bench.batching.isFlushed && !bench.batching.isSettled);
+  assert.equal(bench.batching.settle(), 0);
+  bench.producer.answer();
+  assert.equal(bench.batching.settle(), 1);
+  assert.ok(bench.batching.isSettled);
+  assert.deepEqual(bench.lost, []);
+});
+
+test('whatever the log takes and when, each partition’s frames keep their order and none is lost or doubled', () => {
+  const random = new Prng(SEED).fork('batching');
+  const bench = new Bench();
+  const expected = Array.from({ length: 2 * PARTITIONS }, (): number[] => []);
+  for (let counter = 1; counter <= 20_000; counter++) {
+    const topic = random.below(2);
+    const partition = random.below(PARTITIONS);
+    if (random.chance(1, 50)) bench.producer.isFull = !bench.producer.isFull;
+    const bytes = random.chance(1, 20) ? random.below(TABLE_PAYLOAD_BYTES_MAX) : random.below(2_000);
+    if (bench.add(topic, partition, counter, bytes)) expected[topic * PARTITIONS + partition]!.push(counter);
+    if (random.chance(1, 30)) bench.batching.flush();
+    if (random.chance(1, 30)) bench.producer.answer(AppendOutcome.DURABLE, Refusal.NONE, random.below(5));
+    if (random.chance(1, 30)) bench.batching.settle();
+  }
+  bench.producer.isFull = false;
+  assert.ok(bench.batching.flush());
+  bench.producer.answer();
+  bench.batching.settle();
+  assert.ok(bench.batching.isSettled, `DUNLIN_SEED=${SEED}`);
+  for (const [place, counters] of expected.entries()) {
+    assert.ok(counters.length > 0);
+    const got = bench.counters(Math.floor(place / PARTITIONS), place % PARTITIONS);
+    assert.deepEqual(got, counters, `DUNLIN_SEED=${SEED}, place ${place}`);
+  }
+  const tags = bench.producer.appended.map(({ tag }) => tag);
+  assert.equal(new Set(tags).size, tags.length, 'every batch has a tag of its own');
+});
+
+test('a batch is closed at its target size; only a frame that is larger alone goes beyond', () => {
+  const bench = new Bench();
+  for (let counter = 1; counter <= 40; counter++) bench.add(Topic.CONVERSATION, 1, counter, PAYLOAD_BYTES_MAX / 3);
+  bench.add(Topic.CONVERSATION, 1, 41, TABLE_PAYLOAD_BYTES_MAX);
+  bench.batching.flush();
+  const sizes = bench.producer.appended.map(({ bytes }) => bytes.length);
+  assert.ok(sizes.length >= 4);
+  for (const size of sizes.slice(0, -1)) assert.ok(size <= BATCH_TARGET_BYTES, `${size} bytes`);
+  assert.equal(openBatch(bench.producer.appended.at(-1)!.bytes).header.count, 1);
+  assert.equal(bench.counters(Topic.CONVERSATION, 1).length, 41);
+});
+
+test('when the log takes nothing, what is kept has a bound, and frames are refused beyond it', () => {
+  const bench = new Bench();
+  bench.producer.isFull = true;
+  let kept = 0;
+  for (let counter = 1; counter <= 1_000; counter++) {
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      if (bench.add(Topic.CONVERSATION, partition, counter, 10_000)) kept += 10_000;
+    }
+  }
+  assert.ok(kept > 0 && kept <= PARTITIONS * (BATCH_TARGET_BYTES + FRAME_BYTES_MAX), `${kept} bytes`);
+  assert.ok(!bench.batching.flush());
+  assert.ok(!bench.batching.isFlushed);
+  bench.producer.isFull = false;
+  assert.ok(bench.batching.flush());
+  assert.ok(bench.add(Topic.CONVERSATION, 0, 1_001, 10_000));
+});
+
+test('one full partition does not keep the others from being handed over', () => {
+  const bench = new Bench();
+  bench.add(Topic.CONVERSATION, 0, 1);
+  bench.add(Topic.CONVERSATION, 1, 2);
+  bench.producer.append = (topic, partition, batch, tag) =>
+    partition !== 0 && FakeProducer.prototype.append.call(bench.producer, topic, partition, batch, tag);
+  assert.ok(!bench.batching.flush());
+  assert.deepEqual(bench.counters(Topic.CONVERSATION, 1), [2]);
+});
+
+test('each frame of a batch that was not taken is told of, with the reason', () => {
+  const reasons = [
+    [AppendOutcome.REFUSED, Refusal.DISK_FULL, Refusal.DISK_FULL],
+    [AppendOutcome.REFUSED, Refusal.TOO_LARGE, Refusal.TOO_LARGE],
+    [AppendOutcome.UNKNOWN, Refusal.NONE, Refusal.FAILED],
+  ] as const;
+  for (const [outcome, refusal, told] of reasons) {
+    const bench = new Bench();
+    for (let counter = 1; counter <= 3; counter++) bench.add(Topic.CONVERSATION, 3, counter, counter * 10);
+    bench.batching.flush();
+    bench.producer.answer(outcome, refusal);
+    bench.batching.settle();
+    const place = { topic: Topic.CONVERSATION, partition: 3, refusal: told };
+    assert.deepEqual(
+      bench.lost,
+      [1, 2, 3].map((counter) => ({ counter, ...place })),
+    );
+    const isRefused = outcome === AppendOutcome.REFUSED;
+    assert.equal(bench.metrics.get('append_refused_total'), isRefused ? 1 : 0);
+    assert.equal(bench.metrics.get('append_unknown_total'), isRefused ? 0 : 1);
+    assert.ok(bench.batching.isSettled);
+  }
+});
+
+test('late outcomes find their batch: each topic’s come in order, the topics’ in any', () => {
+  const bench = new Bench();
+  for (let counter = 1; counter <= 6; counter++) {
+    bench.add(counter % 2, 0, counter);
+    bench.batching.flush();
+  }
+  const tagOf = (counter: number): number => bench.producer.appended[counter - 1]!.tag;
+  for (const counter of [2, 4, 1, 6]) bench.producer.answerTag(tagOf(counter), AppendOutcome.DURABLE);
+  bench.producer.answerTag(tagOf(3), AppendOutcome.REFUSED, Refusal.DISK_FULL);
+  bench.batching.settle();
+  bench.producer.answerTag(tagOf(5), AppendOutcome.UNKNOWN);
+  bench.batching.settle();
+  assert.deepEqual(
+    bench.lost.map(({ counter, topic }) => [counter, topic]),
     [
-      [Topic.CONVERSATION, 1, [1, 3, 5]],
-      [Topic.CONVERSATION, 0, [2, 4, 6]],
-      [Topic.USER, 2, [7]],
+      [3, Topic.USER],
+      [5, Topic.USER],
     ],
   );
-  const numbers = producer.appended.map(({ bytes }) => {
-    assert.equal(checkBatch(bytes), undefined);
-    const { sourceId: source, sourceEpoch, sourceSeq } = openBatch(bytes).header;
-    assert.equal(source, sourceId(SourceKind.GATEWAY, 3));
-    assert.equal(sourceEpoch, 7);
-    return sourceSeq;
+  assert.ok(bench.batching.isSettled);
+});
+
+test('outcomes of an earlier incarnation of this gateway are nobody’s', () => {
+  const before = new Bench(7);
+  before.add(Topic.USER, 0, 1);
+  before.batching.flush();
+  const after = new Bench(8);
+  after.add(Topic.USER, 0, 2);
+  after.batching.flush();
+  after.producer.answerTag(before.producer.appended[0]!.tag, AppendOutcome.REFUSED, Refusal.DISK_FULL);
+  after.batching.settle();
+  assert.deepEqual(after.lost, []);
+  assert.ok(!after.batching.isSettled, 'its own batch is still under way');
+});
+
+test('a frame that is handed on while its batch is being told of arrives once', () => {
+  const bench = new Bench();
+  const batching: Batching = new Batching({
+    gatewayNumber: 3,
+    incarnation: 7,
+    partitions: [PARTITIONS, PARTITIONS],
+    producer: bench.producer,
+    metrics: bench.metrics,
+    lost: ({ bytes, view, at, topic, partition }) => {
+      const { counter } = readFrame(bytes, view, at);
+      // Large enough that the open batch must be handed over while the outcomes are being read.
+      const large = encodeFrame(makeFrame({ kind: Kind.READ, counter, payload: new Uint8Array(PAYLOAD_BYTES_MAX) }));
+      batching.builder(topic, partition, large.length)!.frame(large, 0, large.length);
+    },
   });
-  assert.equal(new Set(numbers).size, numbers.length, 'no two batches have one number');
-  assert.equal(batching.isSettled, false);
-  producer.settle();
-  assert.equal(batching.settle(), 3);
-  assert.equal(batching.isSettled, true);
-});
-
-test('a batch is handed over before it passes its target size', () => {
-  const { producer, batching } = setUp();
-  for (let counter = 1; counter <= 100; counter++) assert.ok(add(batching, Topic.CONVERSATION, 0, counter, 10_000));
-  batching.flush();
-  assert.ok(producer.appended.length > 3);
-  for (const { bytes } of producer.appended) assert.ok(bytes.length <= BATCH_TARGET_BYTES);
-  assert.deepEqual(producer.appended.flatMap(({ bytes }) => counters(bytes)), Array.from({ length: 100 }, (_, n) => n + 1));
-});
-
-test('while the log takes nothing, sends are refused at the target size and what must not be lost goes on', () => {
-  const { producer, batching } = setUp();
-  producer.isFull = true;
-  let taken = 0;
-  while (add(batching, Topic.CONVERSATION, 0, taken + 1, 10_000)) taken++;
-  assert.ok(taken * 10_000 < BATCH_TARGET_BYTES && (taken + 2) * 10_100 > BATCH_TARGET_BYTES, `${taken} were taken`);
-  assert.equal(batching.flush(), false);
-  assert.ok(add(batching, Topic.CONVERSATION, 1, 1), 'another partition is not disturbed');
-  let urgent = 0;
-  while (batching.urgent(Topic.CONVERSATION, 0, 70)?.open(70) !== undefined) urgent++;
-  assert.ok(urgent > 50_000, `${urgent} urgent frames`);
-  producer.isFull = false;
-  assert.equal(batching.flush(), true);
-  assert.equal(producer.appended.length, 2);
-  for (const { bytes } of producer.appended) assert.ok(bytes.length <= BATCH_BYTES_MAX);
-});
-
-test('frames of a refused or unknown batch are told, of a durable one not', () => {
-  const { producer, batching, lost, metrics } = setUp();
-  for (const [counter, partition] of [[1, 0], [2, 1], [3, 0], [4, 1]] as const) {
-    add(batching, Topic.CONVERSATION, partition, counter);
-    batching.flush();
+  for (let counter = 1; counter <= 9; counter++) {
+    const bytes = encodeFrame(makeFrame({ kind: Kind.READ, counter }));
+    batching.builder(Topic.CONVERSATION, 0, bytes.length)!.frame(bytes, 0, bytes.length);
   }
-  add(batching, Topic.USER, 1, 5);
   batching.flush();
-  producer.settle(AppendOutcome.REFUSED, Refusal.DISK_FULL, 1);
-  producer.settle(AppendOutcome.DURABLE, Refusal.NONE, 2);
-  producer.settle(AppendOutcome.UNKNOWN, Refusal.NONE, 1);
-  producer.settle(AppendOutcome.REFUSED, Refusal.FAILED, 1);
+  bench.producer.answer(AppendOutcome.REFUSED, Refusal.DISK_FULL);
+  bench.producer.appended.length = 0;
   batching.settle();
-  assert.deepEqual(lost, [
-    { counter: 1, topic: Topic.CONVERSATION, partition: 0, refusal: Refusal.DISK_FULL },
-    { counter: 4, topic: Topic.CONVERSATION, partition: 1, refusal: Refusal.FAILED },
-    { counter: 5, topic: Topic.USER, partition: 1, refusal: Refusal.FAILED },
-  ]);
-  assert.equal(metrics.get('append_refused_total'), 2);
-  assert.equal(metrics.get('append_unknown_total'), 1);
-  assert.equal(batching.isSettled, true);
-});
-
-test('outcomes of the gateway before are ignored', () => {
-  const { producer, batching, lost } = setUp();
-  producer.append(Topic.CONVERSATION, 0, new Uint8Array(64), 12_345);
-  add(batching, Topic.CONVERSATION, 0, 1);
   batching.flush();
-  producer.settle(AppendOutcome.REFUSED, Refusal.FAILED);
-  batching.settle();
-  assert.deepEqual(lost.map(({ counter }) => counter), [1]);
-});
-
-test('whatever the log does, every frame is durable once or told once, in order within its partition', () => {
-  const step = fc.oneof(
-    { weight: 6, arbitrary: fc.record({ add: fc.tuple(fc.nat({ max: 1 }), fc.nat({ max: 1 }), fc.nat({ max: 60_000 })) }) },
-    { weight: 2, arbitrary: fc.constant('flush' as const) },
-    { weight: 1, arbitrary: fc.constantFrom('full' as const, 'free' as const) },
-    { weight: 2, arbitrary: fc.constantFrom('durable' as const, 'refused' as const, 'unknown' as const) },
-  );
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-      const { producer, batching, lost } = setUp();
-      const durable: number[] = [];
-      const taken: number[] = [];
-      let told = 0;
-      let next = 0;
-      const settle = (outcome: number): void => {
-        const batch = producer.appended[told];
-        if (batch === undefined) return;
-        told++;
-        if (outcome === AppendOutcome.DURABLE) durable.push(...counters(batch.bytes));
-        producer.settle(outcome, Refusal.FAILED, 1);
-        batching.settle();
-      };
-      for (const what of steps) {
-        if (typeof what === 'object') {
-          const [topic, partition, bytes] = what.add;
-          next++;
-          if (add(batching, topic, partition, next, bytes)) taken.push(next);
-        } else if (what === 'flush') batching.flush();
-        else if (what === 'full') producer.isFull = true;
-        else if (what === 'free') producer.isFull = false;
-        else settle({ durable: AppendOutcome.DURABLE, refused: AppendOutcome.REFUSED, unknown: AppendOutcome.UNKNOWN }[what]);
-      }
-      producer.isFull = false;
-      batching.flush();
-      while (told < producer.appended.length) settle(AppendOutcome.DURABLE);
-      assert.equal(batching.isSettled, true);
-      const all = [...durable, ...lost.map(({ counter }) => counter)].toSorted((one, other) => one - other);
-      assert.deepEqual(all, taken);
-      for (const topic of [0, 1]) {
-        for (const partition of [0, 1]) {
-          const order = producer.appended
-            .filter((batch) => batch.topic === topic && batch.partition === partition)
-            .flatMap(({ bytes }) => counters(bytes));
-          assert.deepEqual(order, order.toSorted((one, other) => one - other));
-        }
-      }
-    }),
-  );
+  assert.deepEqual(bench.counters(Topic.CONVERSATION, 0), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
 });

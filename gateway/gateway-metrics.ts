@@ -50,7 +50,7 @@ export class GatewayMetrics {
     this.#values[counter] = value;
   }
 
-  get(counter: number): number {
-    return this.#values[counter]!;
+  get(field: Field): number {
+    return this.#values[Counter[field]]!;
   }
 }

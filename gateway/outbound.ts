@@ -235,7 +235,9 @@ export class Outbound {
     session.isTouched = false;
     if (session.socket === undefined) return;
     let alive = true;
-    if (first >= 0) alive = this.#write(session, first, nowMs);
+    // Before it is sent away it gets what was held, too.
+    const isLast = session.closeWith !== undefined && session.held !== undefined;
+    if (first >= 0 || isLast) alive = this.#write(session, first, nowMs);
     if (session.closeWith !== undefined) this.#options.close(session, session.closeWith);
     else if (!alive) this.#options.close(session, CloseCodes.BACKBONE_LOST);
     else if (session.held === undefined || session.wantsPull) this.#afterSend(session);

@@ -104,7 +104,7 @@ function bearer(request: HttpRequest): { token: string; protocol: string } {
   return { token: protocol === 'dunlin' ? inProtocols : '', protocol };
 }
 
-function refuse(response: HttpResponse, refusal: Refusal, options: SocketsOptions): void {
+function answerRefusal(response: HttpResponse, refusal: Refusal, options: SocketsOptions): void {
   options.refused(refusal);
   response.writeStatus(refusal.status).writeHeader('content-type', 'text/plain');
   if (refusal.retryAfterS !== undefined) response.writeHeader('retry-after', String(refusal.retryAfterS));
@@ -119,18 +119,20 @@ const NO_TLS_1_2_SUITE = 'ECDHE-PSK-AES128-CBC-SHA';
 
 function createApp(tls: TlsFiles | undefined): TemplatedApp {
   if (tls === undefined) return uWS.App();
-  checkTls(tls);
-  return uWS.SSLApp({ key_file_name: tls.keyFile, cert_file_name: tls.certFile, ssl_ciphers: NO_TLS_1_2_SUITE });
-}
-
-/** uWebSockets says of any problem that the construction failed; Node's TLS says which. */
-function checkTls({ keyFile, certFile }: TlsFiles): void {
+  const { keyFile, certFile } = tls;
+  const refuse = (reason: string): never => {
+    throw new DunlinError(`TLS cannot start with the key ${keyFile} and the certificate ${certFile}: ${reason}.`);
+  };
+  // uWebSockets says of any problem that the construction failed. Node's own TLS says which, if it is in one of the files.
   try {
     createSecureContext({ key: readFileSync(keyFile), cert: readFileSync(certFile) });
   } catch (error) {
-    throw new DunlinError(
-      `TLS cannot start with the key ${keyFile} and the certificate ${certFile}: ${(error as Error).message}`,
-    );
+    refuse((error as Error).message);
+  }
+  try {
+    return uWS.SSLApp({ key_file_name: keyFile, cert_file_name: certFile, ssl_ciphers: NO_TLS_1_2_SUITE });
+  } catch {
+    return refuse('they do not belong together');
   }
 }
 
@@ -184,7 +186,7 @@ export class Sockets {
     const { token, protocol } = bearer(request);
     const result = accept({ token, address: decoder.decode(response.getRemoteAddressAsText()) });
     if ('status' in result) {
-      refuse(response, result, this.#options);
+      answerRefusal(response, result, this.#options);
       return;
     }
     const key = request.getHeader('sec-websocket-key');

@@ -9,7 +9,7 @@ import type { Summary } from '../../core/checks/summary.js';
 import { type Fault, Guarantees, Violations } from '../../core/checks/violation.js';
 import { DunlinError, errorOfCode } from '../../core/errors.js';
 import { monotonicMs } from './clock.js';
-import { RateSearch } from './find-max.js';
+import { judgeStep, RateSearch } from './find-max.js';
 import { populate } from './generator.js';
 import { Histogram, summarise } from './histogram.js';
 import type { Interval } from './live.js';
@@ -52,8 +52,6 @@ const GENERATOR_CPU_MAX = 0.85;
 const GENERATOR_LAG_MS_MAX = 50;
 /** Share of the seconds in which that must be so before the run as a whole is called limited by the generator. */
 const BOTTLENECK_SHARE = 0.05;
-/** The server keeps up if it acknowledges at least this share of what is sent. */
-const KEEPS_UP_SHARE = 0.95;
 /** Bars of the latency chart to a factor of ten. */
 const BARS_PER_DECADE = 12;
 
@@ -77,6 +75,7 @@ interface Totals {
   wanted: number;
   unfounded: number;
   inFlight: number;
+  isSending: boolean;
   waiting: number;
   readsWaiting: number;
   exhausted: boolean;
@@ -94,6 +93,7 @@ function addUp(all: readonly Stats[]): Totals {
     wanted: 0,
     unfounded: 0,
     inFlight: 0,
+    isSending: false,
     waiting: 0,
     readsWaiting: 0,
     exhausted: true,
@@ -109,6 +109,7 @@ function addUp(all: readonly Stats[]): Totals {
     totals.wanted += stats.wanted;
     totals.unfounded += stats.unfounded;
     totals.inFlight += stats.inFlight;
+    totals.isSending ||= stats.isSending;
     totals.waiting += stats.waiting;
     totals.readsWaiting += stats.readsWaiting;
     totals.exhausted &&= stats.exhausted;
@@ -421,7 +422,7 @@ export class LoadRun {
     let steps: FindMaxStep[] = [];
     if (this.#options.findMax === null) await this.#sendFor(this.#plan.workload.durationMs);
     else steps = await this.#search(this.#options.findMax);
-    this.#tellAll({ type: 'stop' });
+    this.#tellAll({ type: 'stop', atMs: monotonicMs() });
     this.#sentUntilMs = monotonicMs();
     return steps;
   }
@@ -456,8 +457,9 @@ export class LoadRun {
 
   /** After a step that was too much: nothing is sent until what is under way has arrived. */
   async #settleDown(): Promise<boolean> {
-    this.#tellAll({ type: 'stop' });
-    return this.#waitFor(this.#plan.workload.drainMs, (totals) => totals.inFlight === 0 && backlogOf(totals) === 0);
+    this.#tellAll({ type: 'stop', atMs: monotonicMs() });
+    const isOver = (totals: Totals): boolean => !totals.isSending && totals.inFlight === 0 && backlogOf(totals) === 0;
+    return this.#waitFor(this.#plan.workload.drainMs, isOver);
   }
 
   async #step(rate: number, options: { readonly p99Ms: number; readonly stepMs: number }): Promise<FindMaxStep> {
@@ -481,14 +483,15 @@ export class LoadRun {
     const after = this.#last.counters;
     const summary = summarise(latencies);
     const sent = (after.sent - before.sent) / seconds;
-    const reason = this.#judge(
+    const reason = judgeStep({
       rate,
-      sent,
-      (after.acked - before.acked) / seconds,
-      summary?.p99 ?? Number.POSITIVE_INFINITY,
-      busy / polls,
-      options.p99Ms,
-    );
+      sentPerSecond: sent,
+      ackedPerSecond: (after.acked - before.acked) / seconds,
+      p99Ms: summary?.p99 ?? Number.POSITIVE_INFINITY,
+      boundMs: options.p99Ms,
+      violations: this.#last.violations.total,
+      generatorBusyShare: busy / Math.max(1, polls),
+    });
     return {
       rate,
       sent_per_s: Math.round(sent),
@@ -501,15 +504,6 @@ export class LoadRun {
       ok: reason === 'ok',
       reason,
     };
-  }
-
-  #judge(rate: number, sent: number, acked: number, p99Ms: number, busyShare: number, boundMs: number): string {
-    if (this.#last.violations.total > 0) return 'a guarantee was violated';
-    if (busyShare > 0.25) return 'the generator is the bottleneck';
-    if (sent < rate * 0.9) return 'the clients could not send as much';
-    if (acked < sent * KEEPS_UP_SHARE) return 'the server did not keep up';
-    if (p99Ms > boundMs) return `p99 is above ${formatMs(boundMs)}`;
-    return 'ok';
   }
 
   /** Everybody comes online, and everything must arrive. Judges again and again until it has, or until time is up. */
@@ -532,7 +526,7 @@ export class LoadRun {
 
   #isQuiet(totals: Totals): boolean {
     const pending = totals.inFlight + totals.waiting + totals.readsWaiting;
-    return pending === 0 && totals.connections === this.#population.devices;
+    return pending === 0 && !totals.isSending && totals.connections === this.#population.devices;
   }
 
   async #judgeAll(): Promise<Verdict> {

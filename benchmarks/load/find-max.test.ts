@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { RateSearch } from './find-max.js';
+import { GENERATOR_LIMITED, judgeStep, RateSearch, type StepMeasurement } from './find-max.js';
 
 /** Searches a server that holds up to `capacity`. */
 function search(start: number, capacity: number): { best: number; rates: number[] } {
@@ -36,4 +36,23 @@ test('a violation ends the search', () => {
 
 test('a server that holds nothing gives 0', () => {
   assert.equal(search(1_000, 0).best, 0);
+});
+
+test('a step holds or fails for one reason, and says when the generator may be to blame', () => {
+  const good: StepMeasurement = {
+    rate: 1_000,
+    sentPerSecond: 990,
+    ackedPerSecond: 985,
+    p99Ms: 80,
+    boundMs: 100,
+    violations: 0,
+    generatorBusyShare: 0.9,
+  };
+  assert.equal(judgeStep(good), 'ok', 'a late generator only makes it look worse');
+  assert.equal(judgeStep({ ...good, p99Ms: 101 }), `p99 is above 100 ms; ${GENERATOR_LIMITED}`);
+  assert.equal(judgeStep({ ...good, p99Ms: 101, generatorBusyShare: 0.1 }), 'p99 is above 100 ms');
+  assert.equal(judgeStep({ ...good, p99Ms: Number.POSITIVE_INFINITY, generatorBusyShare: 0 }), 'p99 is above 100 ms');
+  assert.match(judgeStep({ ...good, sentPerSecond: 800 }), /^the clients could not send as much/);
+  assert.match(judgeStep({ ...good, ackedPerSecond: 900 }), /^the server did not keep up/);
+  assert.equal(judgeStep({ ...good, violations: 1 }), 'a guarantee was violated');
 });

@@ -73,6 +73,11 @@ export class MemberGate {
     return group * this.#population.users + user;
   }
 
+  /** Whether the user's own device takes the user for a member. */
+  isInside(user: number, group: number): boolean {
+    return this.#inside.has(this.#key(user, group));
+  }
+
   /** True: send it now. False: it is kept, and will come out of `told`. */
   admit(arrival: Arrival): boolean {
     const isAdd = arrival.kind === ArrivalKind.ADD;

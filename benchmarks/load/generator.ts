@@ -121,6 +121,8 @@ export class Generator implements DeviceHost {
   readonly #next: Arrival = emptyArrival();
   #hasNext = false;
   #sending = false;
+  /** Arrivals due by then are the last. */
+  #stopMs = Number.POSITIVE_INFINITY;
   #exhausted = false;
   #draining = false;
   #finished = false;
@@ -159,10 +161,11 @@ export class Generator implements DeviceHost {
         this.#schedule.setRate(command.ratePerSecond, command.fromMs);
         this.#exhausted = false;
         this.#sending = true;
+        this.#stopMs = Number.POSITIVE_INFINITY;
         this.#advance();
         return;
       case 'stop':
-        this.#sending = false;
+        this.#stopMs = command.atMs;
         return;
       case 'drain':
         this.#drain();
@@ -293,7 +296,6 @@ export class Generator implements DeviceHost {
 
   #drain(): void {
     this.#draining = true;
-    this.#sending = false;
     this.#cutDueMs = Number.POSITIVE_INFINITY;
     for (const device of this.#own) if (!this.#isOnline(device)) this.#connect(device);
   }
@@ -336,6 +338,7 @@ export class Generator implements DeviceHost {
       wanted: this.#wanted,
       unfounded: this.#unfounded,
       inFlight: this.#inFlight.size,
+      isSending: this.#sending,
       waiting: this.#overflow.length + (this.#gate?.waiting ?? 0),
       exhausted: this.#exhausted,
       readsWaiting: this.#reads.length,
@@ -368,12 +371,14 @@ export class Generator implements DeviceHost {
   }
 
   #sendDue(nowMs: number): void {
-    while (this.#hasNext && this.#startMs + this.#next.atMs <= nowMs) {
+    const untilMs = Math.min(nowMs, this.#stopMs);
+    while (this.#hasNext && this.#startMs + this.#next.atMs <= untilMs) {
       const late = nowMs - (this.#startMs + this.#next.atMs);
       if (late > this.#lagMs) this.#lagMs = late;
       if (this.#gate === undefined || this.#gate.admit(this.#next)) this.#act(this.#next);
       this.#advance();
     }
+    if (nowMs >= this.#stopMs) this.#sending = false;
   }
 
   #retryOverflow(): void {
@@ -407,6 +412,9 @@ export class Generator implements DeviceHost {
       const conversation = reads.first(2);
       const seq = reads.first(3);
       reads.shift();
+      // Who has left meanwhile has nothing to tell any more.
+      const user = this.#population.deviceUser[device.index]!;
+      if (this.#gate !== undefined && !this.#gate.isInside(user, conversation)) continue;
       device.core.read(this.#population.convA(conversation), this.#population.convB(conversation), seq);
       this.#verifier.read(device.index, conversation, seq);
       this.#counters.reads++;

@@ -40,7 +40,8 @@ export type Command =
   | { readonly type: 'start'; readonly atMs: number }
   /** A new rate from this time of the schedule on; latencies start anew. */
   | { readonly type: 'rate'; readonly ratePerSecond: number; readonly fromMs: number }
-  | { readonly type: 'stop' }
+  /** What was due by then is sent still, however late; nothing else is. */
+  | { readonly type: 'stop'; readonly atMs: number }
   | { readonly type: 'drain' }
   | { readonly type: 'cuts'; readonly cuts: readonly Cut[] }
   | { readonly type: 'poll'; readonly id: number }
@@ -110,6 +111,8 @@ export interface Stats {
   readonly unfounded: number;
   /** Sends without an outcome. */
   readonly inFlight: number;
+  /** Arrivals may still come. */
+  readonly isSending: boolean;
   /** Arrivals that wait: for a place in an outbox, or for a join. */
   readonly waiting: number;
   /** True when a schedule that ends has ended. */

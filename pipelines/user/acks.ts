@@ -104,16 +104,29 @@ function markChunk(state: UserState, user: number, chunk: number, from: number, 
   return true;
 }
 
-/** Goes from the end, since what is newly acknowledged is what came last. */
+/**
+ * Marks the entries in (from, to]. They lie near the front when the device follows at a distance, near the end when another
+ * device is far behind: the search goes from both ends at once, and costs what the nearer one does.
+ */
 function markHot(state: UserState, user: number, from: number, to: number): void {
+  const { u32 } = state.memory;
+  let front = u32[user + UserAt.FIRST_ENTRY]!;
+  let back = u32[user + UserAt.LAST_ENTRY]!;
+  while (front !== 0 && back !== 0) {
+    if (getPair(u32, front + EntryAt.POSITION) > from) return markRun(state, front, EntryAt.NEXT, from, to);
+    if (getPair(u32, back + EntryAt.POSITION) <= to) return markRun(state, back, EntryAt.PREVIOUS, from, to);
+    front = u32[front + EntryAt.NEXT]!;
+    back = u32[back + EntryAt.PREVIOUS]!;
+  }
+}
+
+/** Marks from an entry on, in one direction, while they lie in (from, to]. */
+function markRun(state: UserState, first: number, direction: number, from: number, to: number): void {
   const { u32, u8, view } = state.memory;
-  let entry = u32[user + UserAt.LAST_ENTRY]!;
-  for (; entry !== 0; entry = u32[entry + EntryAt.PREVIOUS]!) {
+  for (let entry = first; entry !== 0; entry = u32[entry + direction]!) {
     const position = getPair(u32, entry + EntryAt.POSITION);
-    if (position <= from) return;
-    if (position <= to && isSequenced(u32[entry + EntryAt.INFO]! & 0xff)) {
-      mark(state, u8, view, frameAt(u32[entry + EntryAt.BLOB]!));
-    }
+    if (position <= from || position > to) return;
+    if (isSequenced(u32[entry + EntryAt.INFO]! & 0xff)) mark(state, u8, view, frameAt(u32[entry + EntryAt.BLOB]!));
   }
 }
 

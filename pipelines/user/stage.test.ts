@@ -450,8 +450,8 @@ describe('acks', () => {
       lane.run().delivered.map(({ convA, convB, seq, device }) => [convA, convB, seq, device]);
     lane.ack(BO, 1, position(3));
     assert.deepEqual(delivered(), [
-      [0, 77, 1, BO * 128],
       [ADA, BO, 2, BO * 128],
+      [0, 77, 1, BO * 128],
     ]);
     lane.ack(BO, 1, position(3));
     lane.ack(BO, 1, position(2));
