@@ -246,6 +246,7 @@ async function measure(): Promise<void> {
     figure: figures.toSorted((one, other) => one - other)[Math.floor(figures.length / 2)],
     unit: 'bytes a session',
     runs: figures,
+    spread: Math.max(...figures) - Math.min(...figures),
     connections,
     readings: runs[0]!.readings,
     hash: runs[0]!.hash.toString(16),

@@ -105,8 +105,11 @@ export const WATCH_TTL_MS = 300_000;
 export const PRESENCE_WINDOW_MS = 1_000;
 /** Highest number of presence and typing updates to one watcher in a window; the last state always follows. */
 export const PRESENCE_UPDATES_PER_WINDOW = 20;
-/** Unacknowledged entries older than this are written behind to the store and leave memory. */
-export const SPILL_AGE_MS = 5_000;
+/**
+ * Unacknowledged entries older than this are written behind to the store and leave memory. Well above what an overload delays
+ * acks by: entries that are read back from the store to be acknowledged make an overload worse.
+ */
+export const SPILL_AGE_MS = 30_000;
 /** A user's unacknowledged entries beyond this are written behind at once. */
 export const SPILL_BYTES = 64 * KIB;
 /** Cold inbox written in one step; the rest waits for the next, so that a commit stays within a transaction. */
@@ -153,18 +156,18 @@ export const BAD_FRAMES_PER_CONNECTION_MAX = 100;
 /** Graceful drain (the design: 30 s). */
 export const DRAIN_MS = 30_000;
 /** Receipts and SENT wait this long for something to go out with: a write to a socket is the dearest part of a delivery. */
-export const ANSWER_HOLD_MS = 50;
+export const ANSWER_HOLD_MS = 100;
 /** A gateway waits this long for more frames before it closes a batch. */
-export const BATCH_LINGER_MS = 1;
+export const BATCH_LINGER_MS = 2;
 /** New sends are refused while a partition's lane is this far behind its log. */
-export const BACKLOG_BYTES_MAX = 256 * MIB;
+export const BACKLOG_BYTES_MAX = 16 * MIB;
 
 // --- client -----------------------------------------------------------------------------------------------------------
 /** Reconnect backoff: 1 s × 2ⁿ up to 30 s, with jitter (the design's client-side reconnection logic). */
 export const BACKOFF_BASE_MS = 1_000;
 export const BACKOFF_MAX_MS = 30_000;
 /** An ack is sent at the latest after this time or this many entries. */
-export const ACK_DELAY_MS = 100;
+export const ACK_DELAY_MS = 200;
 export const ACK_ENTRIES = 64;
 /** Sends without an outcome that a client has on the wire in one conversation. */
 export const CLIENT_WINDOW = 256;

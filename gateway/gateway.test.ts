@@ -29,7 +29,10 @@ interface WorldOptions {
 }
 
 const worlds: World[] = [];
+const clients: Client[] = [];
 after(() => {
+  // A client that is closing would keep the process for 30 seconds.
+  for (const { ws } of clients) ws.terminate();
   for (const world of worlds) world.sockets.close();
 });
 
@@ -144,6 +147,7 @@ class Client {
 
   constructor(url: string, options: ClientOptions = {}, protocols: string[] = []) {
     this.ws = new WebSocket(url, protocols, { perMessageDeflate: false, ...options });
+    clients.push(this);
     this.ws.binaryType = 'nodebuffer';
     this.ws.on('error', () => {});
     this.ws.on('message', (bytes: Buffer) => {
@@ -303,17 +307,17 @@ test('everything but an upgrade of /socket is not found', TIMEOUT, async () => {
 
 test('too many connections of an address or a user are refused, and told when to come again', TIMEOUT, async () => {
   const world = new World({ connectionsPerAddress: CONNECTIONS_PER_USER_MAX + 1 });
-  const clients: Client[] = [];
-  for (let device = 1; device <= CONNECTIONS_PER_USER_MAX; device++) clients.push(await world.live(1, device));
+  const connected: Client[] = [];
+  for (let device = 1; device <= CONNECTIONS_PER_USER_MAX; device++) connected.push(await world.live(1, device));
   const ofUser = await refusal(world.client(1, 100));
   assert.deepEqual([ofUser.status, ofUser.retryAfter], [429, '5']);
   assert.match(ofUser.body, /This user has 20 connections/);
-  clients.push(await world.live(2));
+  connected.push(await world.live(2));
   const ofAddress = await refusal(world.client(3));
   assert.deepEqual([ofAddress.status, ofAddress.retryAfter], [429, '30']);
   assert.match(ofAddress.body, /Your address has 21 connections/);
-  clients[0]!.ws.close();
-  await clients[0]!.closed();
+  connected[0]!.ws.close();
+  await connected[0]!.closed();
   await world.live(3);
 });
 
@@ -423,7 +427,7 @@ test('a send that the log lost is rejected, and its connection stays', TIMEOUT, 
 
 test('a drain sends everybody away, a share at a time, and lets nobody in', TIMEOUT, async () => {
   const world = new World();
-  const clients = await Promise.all([1, 2, 3].map((user) => world.live(user)));
+  const everybody = await Promise.all([1, 2, 3].map((user) => world.live(user)));
   world.gateway.beginDrain();
   const late = await refusal(world.client(4));
   assert.deepEqual([late.status, late.retryAfter], [503, '1']);
@@ -431,7 +435,7 @@ test('a drain sends everybody away, a share at a time, and lets nobody in', TIME
   assert.equal(world.gateway.goodbye(2), false);
   assert.equal(world.gateway.hub.size, 1);
   assert.equal(world.gateway.goodbye(2), true);
-  for (const client of clients) {
+  for (const client of everybody) {
     assert.equal(await client.closed(), CloseCodes.DRAINING.code);
     assert.deepEqual(
       client.of(Kind.GOAWAY).map(({ extra }) => extra),
@@ -484,9 +488,9 @@ test('hundreds that come at once all stay', TIMEOUT, async () => {
     while (next < 256) mine.push(await world.live(1_000 + next++));
     return mine;
   };
-  const clients = (await Promise.all(Array.from({ length: 64 }, opener))).flat();
-  assert.equal(world.gateway.hub.size, clients.length);
-  assert.ok(clients.every(({ closedWith }) => closedWith === undefined));
+  const opened = (await Promise.all(Array.from({ length: 64 }, opener))).flat();
+  assert.equal(world.gateway.hub.size, opened.length);
+  assert.ok(opened.every(({ closedWith }) => closedWith === undefined));
 });
 
 test('a port that is taken is named', () => {

@@ -28,10 +28,11 @@ export class Session {
   chainTail = -1;
   /** It is looked at when the pass ends. */
   isTouched = false;
-  /** Receipts that wait for something to go out with, and since when. */
+  /** Receipts that wait for something to go out with. */
   held: Uint8Array | undefined = undefined;
   heldFrames = 0;
-  heldSinceMs = Number.NEGATIVE_INFINITY;
+  /** In the list of those whose held receipts fall due. */
+  isHeldListed = false;
   closeWith: CloseCode | undefined = undefined;
   socket: Socket | undefined = undefined;
   readonly frames: Bucket;

@@ -53,8 +53,9 @@ export class Outbound {
   readonly #scratch = new BatchBuilder(SCRATCH_BYTES);
   /** Where the present frame lies in the scratch; −1: it has no target yet. */
   #copiedAt = -1;
-  /** Sessions with held receipts, oldest first, and since when. */
+  /** Sessions with held receipts, and since when: oldest first, from #heldFrom on. A session is in it once at most. */
   readonly #held: { readonly session: Session; readonly sinceMs: number }[] = [];
+  #heldFrom = 0;
   readonly #touched: Session[] = [];
   readonly #message = new Uint8Array(MESSAGE_BYTES_MAX);
   readonly #messageView = viewOf(this.#message);
@@ -70,26 +71,28 @@ export class Outbound {
 
   /** When held receipts must go out; Infinity: there are none. */
   get heldDueAtMs(): number {
-    const oldest = this.#held[0];
+    const oldest = this.#held[this.#heldFrom];
     return oldest === undefined ? Infinity : oldest.sinceMs + ANSWER_HOLD_MS;
   }
 
   /** Sends receipts that were held long enough. */
   release(nowMs: number): void {
-    let done = 0;
-    for (const { session, sinceMs } of this.#held) {
-      if (sinceMs + ANSWER_HOLD_MS > nowMs) break;
-      done++;
+    for (; this.heldDueAtMs <= nowMs; this.#heldFrom++) {
+      const { session } = this.#held[this.#heldFrom]!;
+      session.isHeldListed = false;
       const bytes = session.held;
-      // Gone out meanwhile, or held again since: that has an entry of its own.
-      if (bytes === undefined || session.heldSinceMs !== sinceMs) continue;
+      // Gone out meanwhile, with something else, or its connection ended.
+      if (bytes === undefined || session.socket === undefined) continue;
       session.held = undefined;
       this.#writes++;
       this.#bytesOut += bytes.length;
-      if (session.socket?.send(bytes) ?? true) this.#afterSend(session);
+      if (session.socket.send(bytes)) this.#afterSend(session);
       else this.#options.close(session, CloseCodes.BACKBONE_LOST);
     }
-    if (done > 0) this.#held.splice(0, done);
+    // Cut off when most of it is done: a splice a pass would move the whole list each time (18,000 held: 220 µs).
+    if (this.#heldFrom * 2 <= this.#held.length) return;
+    this.#held.splice(0, this.#heldFrom);
+    this.#heldFrom = 0;
   }
 
   /** Bytes of frames in this pass. */
@@ -288,15 +291,10 @@ export class Outbound {
   #hold(session: Session, length: number, frames: number, nowMs: number): void {
     session.held = this.#message.slice(0, length);
     session.heldFrames = frames;
-    // The first to be held says when they go out.
-    if (session.heldSinceMs + ANSWER_HOLD_MS > nowMs && this.#isListed(session)) return;
-    session.heldSinceMs = nowMs;
+    // If it is listed already, the first to be held says when they go out.
+    if (session.isHeldListed) return;
+    session.isHeldListed = true;
     this.#held.push({ session, sinceMs: nowMs });
-  }
-
-  #isListed(session: Session): boolean {
-    const oldest = this.#held[0];
-    return oldest !== undefined && session.heldSinceMs >= oldest.sinceMs;
   }
 
   #lengthOf(word: number): number {

@@ -13,7 +13,7 @@ import { DunlinError } from '../core/errors.js';
 import { MESSAGE_BYTES_MAX } from '../core/limits.js';
 import { Session } from './hub.js';
 import { type Refusal, Sockets, type SocketsOptions, type TlsFiles, type Upgrade } from './sockets.js';
-import { TLS_CERTIFICATE, TLS_KEY } from './tls.fixture.js';
+import { RSA_CERTIFICATE, RSA_KEY, TLS_CERTIFICATE, TLS_KEY } from './tls.fixture.js';
 
 const directory = fs.mkdtempSync(join(tmpdir(), 'dunlin-sockets-'));
 after(() => fs.rmSync(directory, { recursive: true }));
@@ -117,30 +117,6 @@ test('a refusal has its status, its sentence and its time to come back', async (
   assert.equal(bench.opened.length, 0);
 });
 
-test('another path, and HTTP without an upgrade, is answered with 404', async (t) => {
-  const bench = new Bench(t);
-  for (const path of ['/', '/sockets', '/socket/x']) assert.equal((await answerTo(bench.connect(path))).status, 404);
-  const response = await fetch(`http://127.0.0.1:${bench.port}/socket`);
-  assert.equal(response.status, 404);
-  assert.match(await response.text(), /\/socket by WebSocket/);
-  assert.equal(bench.upgrades.length, 0);
-});
-
-test('many upgrades at once: every one stays open and is answered', async (t) => {
-  const bench = new Bench(t);
-  bench.onMessage = (session, bytes) => assert.equal(session.socket!.send(bytes), true);
-  const clients = Array.from({ length: 300 }, () => bench.connect());
-  const answers = clients.map(async (socket, n) => {
-    await once(socket, 'open');
-    const gone = once(socket, 'close').then(() => 'closed');
-    socket.send(Uint8Array.of(n & 0xff));
-    const came = once(socket, 'message').then(([bytes]) => (bytes as Buffer)[0]);
-    assert.equal(await Promise.race([came, gone]), n & 0xff);
-  });
-  await Promise.all(answers);
-  assert.equal(bench.closed.length, 0);
-});
-
 test('a message arrives whole; text is told apart; a message over the limit ends the connection', async (t) => {
   const bench = new Bench(t);
   const socket = bench.connect();
@@ -212,26 +188,16 @@ test('a port in use is refused with a sentence, also if its owner would share it
   assert.equal(second.port, other.port, 'gateways of one process share it');
 });
 
-test('a request that never ends is cut off', async (t) => {
-  const bench = new Bench(t);
-  const slow = net.connect(bench.port, '127.0.0.1');
-  await once(slow, 'connect');
-  slow.write('GET /socket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n');
-  const started = performance.now();
-  slow.resume();
-  await once(slow, 'close');
-  assert.ok(performance.now() - started > 1_000, 'an honest slow client had a moment');
-  assert.equal(bench.upgrades.length, 0);
-});
+function filesOf(name: string, certificate: string, key: string): TlsFiles {
+  return { keyFile: fileOf(`${name}-key.pem`, key), certFile: fileOf(`${name}-cert.pem`, certificate) };
+}
 
-const certFile = fileOf('cert.pem', TLS_CERTIFICATE);
-const keyFile = fileOf('key.pem', TLS_KEY);
-
-async function handshake(port: number, version: tls.SecureVersion): Promise<string> {
+/** The version that a handshake ends with. */
+async function handshake(port: number, ca: string, version: tls.SecureVersion): Promise<string> {
   const socket = tls.connect({
     port,
     host: '127.0.0.1',
-    ca: TLS_CERTIFICATE,
+    ca,
     servername: 'localhost',
     minVersion: version,
     maxVersion: version,
@@ -246,22 +212,28 @@ async function handshake(port: number, version: tls.SecureVersion): Promise<stri
   });
 }
 
-test('with TLS, version 1.3 is spoken and nothing below', async (t) => {
-  const bench = new Bench(t, { tls: { keyFile, certFile } });
-  assert.equal(await handshake(bench.port, 'TLSv1.3'), 'TLSv1.3');
-  for (const version of ['TLSv1', 'TLSv1.1', 'TLSv1.2'] as const) {
-    assert.equal(await handshake(bench.port, version), 'refused', version);
+test('with TLS, version 1.3 is spoken and nothing below, with either kind of key', async (t) => {
+  for (const [name, ca, key] of [
+    ['ec', TLS_CERTIFICATE, TLS_KEY],
+    ['rsa', RSA_CERTIFICATE, RSA_KEY],
+  ] as const) {
+    const bench = new Bench(t, { tls: filesOf(name, ca, key) });
+    assert.equal(await handshake(bench.port, ca, 'TLSv1.3'), 'TLSv1.3', name);
+    for (const version of ['TLSv1', 'TLSv1.1', 'TLSv1.2'] as const) {
+      assert.equal(await handshake(bench.port, ca, version), 'refused', `${name} ${version}`);
+    }
+    const socket = new WebSocket(`wss://localhost:${bench.port}/socket`, {
+      ca,
+      lookup: (_host, _options, found) => found(null, [{ address: '127.0.0.1', family: 4 }]),
+    });
+    await once(socket, 'open');
+    socket.send(Uint8Array.of(5));
+    await bench.until(() => bench.messages.length === 1);
   }
-  const socket = new WebSocket(`wss://localhost:${bench.port}/socket`, {
-    ca: TLS_CERTIFICATE,
-    lookup: (_name, _options, found) => found(null, [{ address: '127.0.0.1', family: 4 }]),
-  });
-  await once(socket, 'open');
-  socket.send(Uint8Array.of(5));
-  await bench.until(() => bench.messages.length === 1);
 });
 
 test('TLS files that are missing or do not fit are refused by name', (t) => {
+  const { keyFile, certFile } = filesOf('good', TLS_CERTIFICATE, TLS_KEY);
   const foreign = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
   const wrong: readonly (readonly [TlsFiles, RegExp])[] = [
     [{ keyFile: join(directory, 'none.pem'), certFile }, /none\.pem.*ENOENT/],

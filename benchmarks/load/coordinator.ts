@@ -180,6 +180,7 @@ export class LoadRun {
   #first: ShownViolation | undefined;
   readonly #series = emptySeries();
   readonly #started = new Date();
+  readonly #beganMs = monotonicMs();
   #busySeconds = 0;
   #seconds = 0;
   #cpuMax = 0;
@@ -309,7 +310,7 @@ export class LoadRun {
       (totals.counters[name] - this.#last.counters[name]) / seconds;
     const interval: Interval = {
       phase: this.#phase,
-      elapsedMs: this.#startMs === 0 ? 0 : Math.max(0, nowMs - this.#startMs),
+      elapsedMs: Math.max(0, nowMs - (this.#startMs === 0 ? this.#beganMs : this.#startMs)),
       durationMs: this.#durationMs,
       sent: totals.counters.sent,
       acked: totals.counters.acked,
@@ -395,7 +396,13 @@ export class LoadRun {
     this.#tellAll({ type: 'connect' });
     const devices = this.#population.devices;
     const withinMs = CONNECT_MS + (2_000 * devices) / this.#plan.connectsPerSecond;
-    if (await this.#waitFor(withinMs, (totals) => totals.connections === totals.wanted)) return;
+    const isDone = (totals: Totals): boolean => totals.connections === totals.wanted;
+    if (await this.#waitFor(withinMs, isDone)) {
+      if (!this.#population.online.includes(0)) return;
+      this.#phase = 'resting';
+      this.#tellAll({ type: 'rest' });
+      if (await this.#waitFor(withinMs, isDone)) return;
+    }
     const { connections, wanted, counters } = this.#last;
     throw new DunlinError(
       `only ${formatCount(connections)} of ${formatCount(wanted)} devices could connect to ${this.#plan.url} within ${formatMs(withinMs)}; ${formatCount(counters.refused)} attempts were refused.`,

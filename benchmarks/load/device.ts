@@ -42,6 +42,9 @@ export interface DeviceHost {
 /** The HTTP status and headers of a refused upgrade end up in the close reason; this is where Retry-After stands there. */
 const RETRY_AFTER = /retry-after:\s*(\d+)/i;
 
+/** With more than this unsent the core keeps what it has. */
+const UNSENT_BYTES_MAX = 256 * 1_024;
+
 export class Device implements ClientEvents {
   readonly index: number;
   readonly core: ClientCore;
@@ -58,10 +61,10 @@ export class Device implements ClientEvents {
   cutAtMs = 0;
   stopped = false;
 
-  constructor(index: number, deviceKey: number, host: DeviceHost, random: Prng, framesPerSecond: number) {
+  constructor(index: number, deviceKey: number, host: DeviceHost, random: Prng) {
     this.index = index;
     this.#host = host;
-    this.core = new ClientCore({ device: deviceKey, random, framesPerSecond, freshDevice: true }, this);
+    this.core = new ClientCore({ device: deviceKey, random, freshDevice: true }, this);
   }
 
   get isLive(): boolean {
@@ -119,9 +122,12 @@ export class Device implements ClientEvents {
   flush(nowMs: number): void {
     const socket = this.#socket;
     if (socket === undefined || !socket.isOpen) return;
-    for (let output = this.core.takeOutput(nowMs); output !== undefined; output = this.core.takeOutput(nowMs)) {
+    while (socket.unsentBytes <= UNSENT_BYTES_MAX) {
+      const output = this.core.takeOutput(nowMs);
+      if (output === undefined) return;
       socket.send(output);
     }
+    this.#host.changed(this);
   }
 
   /** Cuts the connection as a lost network does. */
@@ -129,6 +135,12 @@ export class Device implements ClientEvents {
     this.#socket?.cut();
   }
 
+  start(nowMs: number): void {
+    this.stopped = false;
+    this.core.start(nowMs);
+  }
+
+  /** Says goodbye, and stays away. */
   stop(nowMs: number): void {
     this.stopped = true;
     this.core.stop(nowMs);

@@ -33,8 +33,6 @@ import { contentOf, type MemberChange, Verifier } from './verify.js';
 const LOOP_MS = 2;
 /** Cores are asked this often whether something is due: acks wait 50 ms, so this is fine enough. */
 const SCAN_MS = 10;
-/** A device's own pace, above the gateway's default limit: whoever lifts the one need not lift the other. */
-const DEVICE_FRAMES_PER_SECOND = 900;
 /** Frames of a message shown with a violation. */
 const FRAMES_SHOWN_MAX = 8;
 /** Tokens signed at one time. */
@@ -91,7 +89,9 @@ export class Generator implements DeviceHost {
   #own: Device[] = [];
   #tokens = new Map<number, string>();
   #signing = new Set<number>();
+  /** Devices that may have something to send; those whose socket is full come again. */
   #dirty: Device[] = [];
+  #flushed: Device[] = [];
   #serials!: Uint32Array;
   #cuts!: CutTable;
   #cutsToTell: Cut[] = [];
@@ -149,7 +149,10 @@ export class Generator implements DeviceHost {
         this.#setUp(command.plan, command.process).catch((error: unknown) => this.#fail(error));
         return;
       case 'connect':
-        this.#connectOnline();
+        for (const device of this.#own) this.#connect(device);
+        return;
+      case 'rest':
+        this.#rest();
         return;
       case 'found':
         this.#foundGroups();
@@ -239,15 +242,11 @@ export class Generator implements DeviceHost {
     for (const user of users) {
       for (let d = population.deviceStart[user]!; d < population.deviceStart[user + 1]!; d++) {
         const prng = this.#prng.fork(`device ${d}`);
-        const device = new Device(d, population.deviceKeyOf(d), this, prng, DEVICE_FRAMES_PER_SECOND);
+        const device = new Device(d, population.deviceKeyOf(d), this, prng);
         this.#devices[d] = device;
         this.#own.push(device);
         this.#verifier.host(d);
       }
-    }
-    for (let d = 0; d < population.devices; d++) {
-      const isOffline = population.online[population.deviceUser[d]!] === 0;
-      if (isOffline) this.#cuts.record({ device: d, planned: true, fromMs: 0, toMs: Number.POSITIVE_INFINITY });
     }
   }
 
@@ -255,13 +254,17 @@ export class Generator implements DeviceHost {
     return this.#population.online[this.#population.deviceUser[device.index]!] === 1;
   }
 
-  #connectOnline(): void {
-    for (const device of this.#own) if (this.#isOnline(device)) this.#connect(device);
+  #rest(): void {
+    for (const device of this.#own) {
+      if (this.#isOnline(device)) continue;
+      this.#wanted--;
+      device.stop(this.#nowMs);
+    }
   }
 
   #connect(device: Device): void {
     this.#wanted++;
-    device.core.start(this.#nowMs);
+    device.start(this.#nowMs);
   }
 
   #foundGroups(): void {
@@ -398,6 +401,8 @@ export class Generator implements DeviceHost {
 
   #flush(nowMs: number): void {
     const dirty = this.#dirty;
+    this.#dirty = this.#flushed;
+    this.#flushed = dirty;
     for (const device of dirty) {
       device.isDirty = false;
       device.flush(nowMs);
@@ -543,7 +548,8 @@ export class Generator implements DeviceHost {
     const nowMs = this.#nowMs;
     if (!isLive) {
       device.cutAtMs = nowMs;
-      if (device.cutPlanned) this.#counters.plannedCuts++;
+      if (device.stopped) device.cutPlanned = true;
+      else if (device.cutPlanned) this.#counters.plannedCuts++;
       else this.#counters.unplannedCuts++;
       this.#tellCut({
         device: device.index,
@@ -557,8 +563,6 @@ export class Generator implements DeviceHost {
       if (!device.cutPlanned) this.#outages.push(nowMs - device.cutAtMs);
       this.#tellCut({ device: device.index, planned: device.cutPlanned, fromMs: device.cutAtMs, toMs: nowMs });
       this.#verifier.resumed(device.index);
-    } else if (!this.#isOnline(device)) {
-      this.#tellCut({ device: device.index, planned: true, fromMs: 0, toMs: nowMs });
     }
     device.cutAtMs = 0;
     device.cutPlanned = false;

@@ -34,7 +34,10 @@ export type KeySource = { readonly data: string } | { readonly file: string };
 
 export type Command =
   | { readonly type: 'setup'; readonly plan: RunPlan; readonly process: number }
+  /** All devices, so that the server knows them all: what is owed to a device counts from its first connection. */
   | { readonly type: 'connect' }
+  /** Users that are to be offline while the run lasts say goodbye. */
+  | { readonly type: 'rest' }
   | { readonly type: 'found' }
   /** The schedule starts at this time of the monotonic clock. */
   | { readonly type: 'start'; readonly atMs: number }

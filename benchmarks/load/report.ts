@@ -100,7 +100,7 @@ function drawLine(line: Line, x: (i: number) => number, scale: Scale): string {
 
 function timeTicks(seconds: readonly number[]): string {
   const last = seconds.at(-1) ?? 0;
-  const step = Math.max(1, niceStep(last));
+  const step = Math.max(1, niceStep(last * 0.6));
   let marks = '';
   for (let second = 0; second <= last; second += step) {
     const x = LEFT + ((WIDTH - LEFT - RIGHT) * second) / Math.max(1, last);

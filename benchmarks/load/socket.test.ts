@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { WebSocketServer } from 'ws';
+import { TLS_CERTIFICATE, TLS_KEY } from '../../gateway/tls.fixture.js';
 import { CLOSE_ABNORMAL, LoadSocket, parseTarget, type SocketTarget } from './socket.js';
 
 /** A server that answers the upgrade, and then writes what it is told to, in the pieces it is told to. */
@@ -247,6 +249,36 @@ test('a foreign server takes what it sends, in every length class', async () => 
   });
   assert.deepEqual(messages, sizes);
   assert.equal(code, 1_000);
+});
+
+test('TLS: with the authority it talks, without it does not', async () => {
+  const server = createTlsServer({ cert: TLS_CERTIFICATE, key: TLS_KEY });
+  const sockets = new WebSocketServer({ server });
+  sockets.on('connection', (socket) => socket.send(Buffer.from('hello')));
+  await new Promise<void>((resolve) => {
+    server.listen(0, 'localhost', resolve);
+  });
+  const target = parseTarget(`wss://localhost:${(server.address() as AddressInfo).port}/socket`)!;
+  const connect = async (ca?: string): Promise<string> =>
+    new Promise((resolve) => {
+      const socket: LoadSocket = new LoadSocket(
+        target,
+        'token',
+        {
+          opened: () => {},
+          message: (bytes) => {
+            resolve(String(bytes));
+            socket.cut();
+          },
+          closed: (_code, reason) => resolve(reason),
+        },
+        ca,
+      );
+    });
+  assert.equal(await connect(TLS_CERTIFICATE), 'hello');
+  assert.match(await connect(), /self-signed certificate/);
+  sockets.close();
+  server.close();
 });
 
 test('addresses', () => {

@@ -41,6 +41,7 @@ export function formatCount(value: number): string {
 /** Milliseconds with three significant figures: `0.42 ms`, `41 ms`, `3.2 s`. */
 export function formatMs(ms: number | null): string {
   if (ms === null || !Number.isFinite(ms)) return '–';
+  if (ms === 0) return '0 ms';
   if (ms >= 10_000) return `${(ms / 1_000).toFixed(0)} s`;
   if (ms >= 1_000) return `${(ms / 1_000).toFixed(1)} s`;
   return `${ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(0) : ms >= 1 ? ms.toFixed(1) : ms.toFixed(2)} ms`;

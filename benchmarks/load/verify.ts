@@ -4,8 +4,8 @@
  * by the coordinator from their summaries.
  */
 import { Checker } from '../../core/checks/checker.js';
-import { ConversationAt, contentOf, PairAt } from '../../core/checks/ledger.js';
-import { type Fault, type Guarantee, Guarantees, type Violation } from '../../core/checks/violation.js';
+import { contentOf, PairAt } from '../../core/checks/ledger.js';
+import type { Fault, Guarantee, Violation } from '../../core/checks/violation.js';
 import type { Population } from './population.js';
 
 export { contentOf };
@@ -17,17 +17,6 @@ export interface MemberChange {
   readonly joined: boolean;
   readonly users: readonly number[];
 }
-
-const FAULTS: readonly Fault[] = [
-  'gap',
-  'order',
-  'double',
-  'lost',
-  'invented',
-  'disagreement',
-  'receipt',
-  'membership',
-];
 
 export class Verifier {
   readonly checker = new Checker({ gapsAllowed: false });
@@ -154,30 +143,5 @@ export class Verifier {
       context: [],
     });
     this.#tell();
-  }
-
-  /** Highest sequence seen in a conversation by anybody here. */
-  headOf(conversation: number): number {
-    const number = this.#conversations[conversation]!;
-    const { ledger } = this.checker;
-    return number < 0 ? 0 : ledger.memory.u32[ledger.conversations.at(number) + ConversationAt.HEAD]!;
-  }
-
-  countByGuarantee(): Map<string, number> {
-    const counts = new Map<string, number>();
-    for (const guarantee of Guarantees) {
-      const count = this.checker.violations.ofGuarantee(guarantee);
-      if (count > 0) counts.set(guarantee, count);
-    }
-    return counts;
-  }
-
-  countByFault(): Map<Fault, number> {
-    const counts = new Map<Fault, number>();
-    for (const fault of FAULTS) {
-      const count = this.checker.violations.ofFault(fault);
-      if (count > 0) counts.set(fault, count);
-    }
-    return counts;
   }
 }

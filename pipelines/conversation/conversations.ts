@@ -2,11 +2,30 @@
 import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { hashWords, partitionOfHash } from '../../core/ids.js';
 import type { StepContext } from './context.js';
-import { Conv, ConversationFlag, Part, ParticipantFlag } from './rows.js';
+import { Conv, ConversationFlag, Dev, Part, ParticipantFlag } from './rows.js';
 
 /** The conversation of the frame, or −1. */
 export function find(context: StepContext): number {
   return context.rows.conversations.find(context.aLow, context.aHigh, context.bLow, context.bHigh);
+}
+
+/** The participant row of the frame's sender, or −1. A direct conversation's two are at hand, without a look-up by hash. */
+export function findSender(context: StepContext, conversation: number): number {
+  const { rows, userLow, userHigh } = context;
+  if (!context.isDirect) return rows.participants.find(conversation, userLow, userHigh);
+  const isFirst = userLow === context.aLow && userHigh === context.aHigh;
+  return isFirst || isParty(context) ? rows.participantAt(rows.conversations.at(conversation), isFirst ? 0 : 1) : -1;
+}
+
+/** The row of the frame's device, or −1. The one that came last is looked at first: most often it is the only one. */
+export function findDevice(context: StepContext, conversation: number): number {
+  const { rows, deviceLow, deviceHigh } = context;
+  const newest = rows.u32[rows.conversations.at(conversation) + Conv.DEVICES]! - 1;
+  if (newest >= 0) {
+    const at = rows.devices.at(newest);
+    if (rows.u32[at + Dev.LOW] === deviceLow && rows.u32[at + Dev.HIGH] === deviceHigh) return newest;
+  }
+  return rows.devices.find(conversation, deviceLow, deviceHigh);
 }
 
 /** True if the two ids are two different users in order, or a group. The gateway checks this; a log may hold anything. */

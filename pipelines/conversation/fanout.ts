@@ -14,15 +14,18 @@ export class Recipients {
   /** User ids, by word. Rows would not do: a removed member has none any more. */
   readonly #usersLow = new Uint32Array(GROUP_MEMBERS_MAX);
   readonly #usersHigh = new Uint32Array(GROUP_MEMBERS_MAX);
-  readonly #partitions: number[] = [];
+  /** Partitions that have recipients. Typed, and counted beside: emptying an array makes the next push allocate. */
+  readonly #partitions = new Uint32Array(PARTITIONS_MAX);
+  #partitionCount = 0;
   #size = 0;
 
   clear(): void {
-    for (const partition of this.#partitions) {
+    for (let n = 0; n < this.#partitionCount; n++) {
+      const partition = this.#partitions[n]!;
       this.#heads[partition] = -1;
       this.#counts[partition] = 0;
     }
-    this.#partitions.length = 0;
+    this.#partitionCount = 0;
     this.#size = 0;
   }
 
@@ -35,7 +38,7 @@ export class Recipients {
     const at = participants.at(participant);
     const partition = u32[at + Part.PARTITION]!;
     const place = this.#size++;
-    if (this.#heads[partition] === -1) this.#partitions.push(partition);
+    if (this.#heads[partition] === -1) this.#partitions[this.#partitionCount++] = partition;
     this.#usersLow[place] = u32[at + Part.USER_LOW]!;
     this.#usersHigh[place] = u32[at + Part.USER_HIGH]!;
     this.#next[place] = this.#heads[partition]!;
@@ -53,7 +56,8 @@ export class Recipients {
   /** Sends the frame at the context's place to all, as sequence `seq`. Of the flags only what a client may set is kept. */
   sendSequenced(context: StepContext, seq: number): void {
     const flags = context.kind === Kind.MESSAGE ? context.flags & Flag.DEVICE_TABLE : 0;
-    for (const partition of this.#partitions) {
+    for (let n = 0; n < this.#partitionCount; n++) {
+      const partition = this.#partitions[n]!;
       const count = this.#counts[partition]!;
       const builder = context.out.user(partition, context.length + 4 + count * RECIPIENT_BYTES);
       const at = builder.frame(context.bytes, context.at, context.length);
@@ -67,7 +71,8 @@ export class Recipients {
 
   /** Sends a frame made by the backbone to all. */
   sendFrame(context: StepContext, frame: Frame): void {
-    for (const partition of this.#partitions) {
+    for (let n = 0; n < this.#partitionCount; n++) {
+      const partition = this.#partitions[n]!;
       const bytes = FRAME_HEADER_BYTES + frame.payload.length;
       const builder = context.out.user(partition, bytes + 4 + this.#counts[partition]! * RECIPIENT_BYTES);
       const at = builder.open(bytes);

@@ -180,13 +180,16 @@ describe(`${GROUP_MEMBERS_MAX} members`, () => {
     assert.deepEqual(receivers(entries, Kind.GROUP_CREATE), range(1, GROUP_MEMBERS_MAX));
     // The creator counts once, named or not.
     assert.equal(errorOf(new Group().create(1, range(1, GROUP_MEMBERS_MAX))), undefined);
-    assertRejected(new Group().create(1, range(1, GROUP_MEMBERS_MAX + 1)), ErrorCodes.BAD_MEMBERS);
+    assertRejected(new Group().create(1, range(1, GROUP_MEMBERS_MAX + 1)), ErrorCodes.GROUP_FULL);
+    assertRejected(new Group().create(1, range(2, 5_000)), ErrorCodes.GROUP_FULL);
   });
 
   it('are the most that it grows to, and all of them can be removed at once', () => {
     const group = new Group();
     group.create(1, range(2, GROUP_MEMBERS_MAX - 2));
     assertRejected(group.change(1, Kind.GROUP_ADD, [5_000, 5_001]), ErrorCodes.GROUP_FULL);
+    assertRejected(group.change(1, Kind.GROUP_ADD, range(1, 5_000)), ErrorCodes.GROUP_FULL);
+    assertRejected(group.change(1, Kind.GROUP_REMOVE, range(1, 5_000)), ErrorCodes.BAD_MEMBERS);
     const added = group.change(1, Kind.GROUP_ADD, [5_000, 2]);
     assert.equal(receivers(added, Kind.GROUP_ADD).length, GROUP_MEMBERS_MAX);
     assert.equal(receivers(group.message(5_000), Kind.MESSAGE).length, GROUP_MEMBERS_MAX);

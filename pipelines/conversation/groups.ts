@@ -2,7 +2,7 @@
 import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { Kind } from '../../core/frame.js';
 import { highWord, lowWord } from '../../core/ids.js';
-import { GROUP_MEMBERS_MAX } from '../../core/limits.js';
+import { GROUP_MEMBERS_MAX, PAYLOAD_BYTES_MAX } from '../../core/limits.js';
 import { Role, readMembers } from '../../core/members.js';
 import type { StepContext } from './context.js';
 import { ensureAdmin, join, leave } from './conversations.js';
@@ -35,13 +35,19 @@ export function applyGroupChange(
     return undefined;
   }
   if (!rows.isAdmin(sender)) return ErrorCodes.NOT_ADMIN;
+  if (kind === Kind.GROUP_ADD) return add(context, conversation, seq, recipients);
   const users = readMembers(context.bytes, context.payloadAt, context.end, GROUP_MEMBERS_MAX);
   if (users === undefined) return ErrorCodes.BAD_MEMBERS;
-  if (kind === Kind.GROUP_ADD) return add(context, conversation, seq, users, recipients);
   if (kind === Kind.GROUP_REMOVE) return remove(context, conversation, users, recipients);
   return changeRole(context, conversation, users, recipients);
 }
 
+/** Users to be made members. More than a group can have is not malformed: the caller answers it with GROUP_FULL. */
+function readNewMembers(context: StepContext): number[] | undefined {
+  return readMembers(context.bytes, context.payloadAt, context.end, PAYLOAD_BYTES_MAX);
+}
+
+/** The creator may be among those named, and counts once. */
 function create(
   context: StepContext,
   conversation: number,
@@ -49,7 +55,7 @@ function create(
   recipients: Recipients,
 ): ErrorCode | undefined {
   const { rows } = context;
-  const users = readMembers(context.bytes, context.payloadAt, context.end, GROUP_MEMBERS_MAX);
+  const users = readNewMembers(context);
   if (users === undefined) return ErrorCodes.BAD_MEMBERS;
   const others = users.filter((user) => lowWord(user) !== context.userLow || highWord(user) !== context.userHigh);
   if (others.length + 1 > GROUP_MEMBERS_MAX) return ErrorCodes.GROUP_FULL;
@@ -61,14 +67,10 @@ function create(
   return undefined;
 }
 
-function add(
-  context: StepContext,
-  conversation: number,
-  seq: number,
-  users: readonly number[],
-  recipients: Recipients,
-): ErrorCode | undefined {
+function add(context: StepContext, conversation: number, seq: number, recipients: Recipients): ErrorCode | undefined {
   const { rows } = context;
+  const users = readNewMembers(context);
+  if (users === undefined) return ErrorCodes.BAD_MEMBERS;
   const at = rows.conversations.at(conversation);
   const fresh = users.filter((user) => rows.participants.find(conversation, lowWord(user), highWord(user)) < 0);
   if (fresh.length === 0) return ErrorCodes.NO_CHANGE;

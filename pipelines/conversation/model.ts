@@ -196,7 +196,8 @@ export class Model {
       return undefined;
     }
     if (kind !== Kind.GROUP_CREATE && !sender!.isAdmin) return ErrorCodes.NOT_ADMIN;
-    const users = readMembers(payload, 0, payload.length, GROUP_MEMBERS_MAX);
+    const isJoin = kind === Kind.GROUP_CREATE || kind === Kind.GROUP_ADD;
+    const users = readMembers(payload, 0, payload.length, isJoin ? PAYLOAD_BYTES_MAX : GROUP_MEMBERS_MAX);
     if (users === undefined) return ErrorCodes.BAD_MEMBERS;
     const present = group.members.filter(({ user }) => users.includes(user));
     if (kind === Kind.GROUP_REMOVE) {

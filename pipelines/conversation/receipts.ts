@@ -5,7 +5,7 @@
  * that it is computed again, over all members, only when the last of them moves on: once a message, not once a receipt.
  */
 import { ErrorCodes } from '../../core/errors.js';
-import { At, isSequenced, Kind, makeFrame } from '../../core/frame.js';
+import { At, Kind, makeFrame } from '../../core/frame.js';
 import { fromWords } from '../../core/ids.js';
 import { DEVICE_KEY_FACTOR } from '../../core/limits.js';
 import type { StepContext } from './context.js';
@@ -180,13 +180,18 @@ function tellSenders(
 
 /**
  * After a sequenced frame: its sender has it, and has read it if everything before was read. After a group change the
- * aggregates are computed anew, since who counts has changed.
+ * aggregates are computed anew, since who counts has changed. `sender`: its participant row, −1 if it has left.
  */
-export function afterOwnSend(context: StepContext, conversation: number, seq: number, recipients: Recipients): void {
+export function afterOwnSend(
+  context: StepContext,
+  conversationAt: number,
+  sender: number,
+  seq: number,
+  recipients: Recipients,
+): void {
   const { rows } = context;
-  const conversationAt = rows.conversations.at(conversation);
-  const before = { delivered: rows.u32[conversationAt + Conv.DELIVERED]!, read: rows.u32[conversationAt + Conv.READ]! };
-  const sender = rows.participants.find(conversation, context.userLow, context.userHigh);
+  const aggregateDelivered = rows.u32[conversationAt + Conv.DELIVERED]!;
+  const aggregateRead = rows.u32[conversationAt + Conv.READ]!;
   if (sender >= 0) {
     const at = rows.participants.at(sender);
     const oldDelivered = rows.u32[at + Part.DELIVERED]!;
@@ -199,11 +204,11 @@ export function afterOwnSend(context: StepContext, conversation: number, seq: nu
     movedOn(context, conversationAt, DELIVERED, oldDelivered, delivered);
     movedOn(context, conversationAt, READ, oldRead, read);
   }
-  if (isSequenced(context.kind) && context.kind !== Kind.MESSAGE) {
+  if (context.kind !== Kind.MESSAGE) {
     computeAggregate(context, conversationAt, DELIVERED);
     computeAggregate(context, conversationAt, READ);
   }
-  tellSenders(context, conversationAt, before.delivered, before.read, recipients);
+  tellSenders(context, conversationAt, aggregateDelivered, aggregateRead, recipients);
 }
 
 /** For imports: both aggregates from the members' watermarks. */

@@ -5,7 +5,7 @@ import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { Flag, type Frame, Kind, makeFrame } from '../../core/frame.js';
 import { deviceKey } from '../../core/ids.js';
 import { MESSAGE_TTL_S_MAX, PAYLOAD_BYTES_MAX, SEQUENCE_MAX, TABLE_PAYLOAD_BYTES_MAX } from '../../core/limits.js';
-import { encodeMembers } from '../../core/members.js';
+import { encodeMembers, readMemberRows } from '../../core/members.js';
 import { type Entry, type Fields, ofKind, receivers, Sender, TestLane } from './testing.js';
 
 function only(entries: readonly Entry[]): Frame {
@@ -97,6 +97,28 @@ describe('a sequenced frame', () => {
     const entries = lane.step(...senders.map((sender) => sender.next({ kind: Kind.MESSAGE })));
     assert.equal(ofKind(entries, Kind.REJECT).length, 0);
     assert.equal(lane.stage.conversations, 2);
+  });
+
+  it('is its own sender’s, however alike two ids are', () => {
+    // Users whose ids have the same low word, and users whose device keys have.
+    for (const other of [1 + 2 ** 32, 1 + 2 ** 25]) {
+      const lane = new TestLane();
+      const one = new Sender(1, 1, other);
+      const two = new Sender(other, 1, other);
+      lane.step(one.next({ kind: Kind.MESSAGE }));
+      assert.equal(only(lane.step(two.next({ kind: Kind.MESSAGE }))).seq, 2);
+      assert.equal(only(lane.step(two.next({ kind: Kind.MESSAGE }))).seq, 3);
+      assert.equal(only(lane.step(one.next({ kind: Kind.MESSAGE }))).seq, 4);
+      const [info] = ofKind(lane.step(one.frame({ kind: Kind.INFO })), Kind.INFO);
+      // Each has what it wrote itself, up to the first that it did not.
+      assert.deepEqual(
+        readMemberRows(info!.payload)!.map(({ user, delivered }) => [user, delivered]),
+        [
+          [1, 1],
+          [other, 0],
+        ],
+      );
+    }
   });
 
   it('from no device of a user is ignored', () => {

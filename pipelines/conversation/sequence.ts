@@ -8,7 +8,7 @@ import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { Flag, Kind } from '../../core/frame.js';
 import { MESSAGE_TTL_S_MAX, PAYLOAD_BYTES_MAX, SEQUENCE_MAX, TABLE_PAYLOAD_BYTES_MAX } from '../../core/limits.js';
 import type { StepContext } from './context.js';
-import { create, find, isParty, isValid, noAccess } from './conversations.js';
+import { create, find, findDevice, findSender, isParty, isValid, noAccess } from './conversations.js';
 import type { Recipients } from './fanout.js';
 import { applyGroupChange } from './groups.js';
 import { afterOwnSend } from './receipts.js';
@@ -23,7 +23,7 @@ export function sequenceFrame(context: StepContext, recipients: Recipients): voi
   if (context.isDirect && !isParty(context)) return reject(context, ErrorCodes.NOT_MEMBER);
   const { rows } = context;
   const known = find(context);
-  const knownDevice = known < 0 ? -1 : rows.devices.find(known, context.deviceLow, context.deviceHigh);
+  const knownDevice = known < 0 ? -1 : findDevice(context, known);
   const last = knownDevice < 0 ? 0 : rows.u32[rows.devices.at(knownDevice) + Dev.COUNTER]!;
   if (context.counter <= last) return answerAgain(context, knownDevice);
   // Nothing is taken, so nothing is made either.
@@ -51,27 +51,29 @@ function accept(
   const at = rows.conversations.at(conversation);
   const head = rows.u32[at + Conv.HEAD]!;
   if (head >= SEQUENCE_MAX) return ErrorCodes.SEQUENCE_END;
-  const error = context.kind === Kind.MESSAGE ? checkMessage(context, conversation) : undefined;
+  const isMessage = context.kind === Kind.MESSAGE;
+  let sender = isMessage ? findSender(context, conversation) : -1;
+  const error = isMessage ? checkMessage(context, conversation, sender) : undefined;
   if (error !== undefined) return error;
   const seq = head + 1;
   recipients.clear();
-  if (context.kind === Kind.MESSAGE) {
+  if (isMessage) {
     recipients.addMembers(context, at);
   } else {
     const refused = applyGroupChange(context, conversation, seq, recipients);
     if (refused !== undefined) return refused;
+    // It may have come or gone just now.
+    sender = findSender(context, conversation);
   }
   rows.u32[at + Conv.HEAD] = seq;
   rows.u32[deviceAt + Dev.SEQ] = seq;
   rows.u32[deviceAt + Dev.CODE] = 0;
   recipients.sendSequenced(context, seq);
-  afterOwnSend(context, conversation, seq, recipients);
+  afterOwnSend(context, at, sender, seq, recipients);
   return undefined;
 }
 
-function checkMessage(context: StepContext, conversation: number): ErrorCode | undefined {
-  const { rows } = context;
-  const sender = rows.participants.find(conversation, context.userLow, context.userHigh);
+function checkMessage(context: StepContext, conversation: number, sender: number): ErrorCode | undefined {
   if (sender < 0) return noAccess(context, conversation);
   if (context.extra > MESSAGE_TTL_S_MAX) return ErrorCodes.BAD_VALUE;
   const isTable = (context.flags & Flag.DEVICE_TABLE) !== 0;
