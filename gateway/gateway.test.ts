@@ -4,7 +4,6 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import { request } from 'node:http';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -12,7 +11,7 @@ import { connect as connectTls, type SecureVersion } from 'node:tls';
 import { type ClientOptions, WebSocket } from 'ws';
 import { CloseCodes, DunlinError } from '../core/errors.js';
 import { encodeAll } from '../core/frame.fixture.js';
-import { encodeFrame, Flag, type Frame, Kind, makeFrame, readFrames } from '../core/frame.js';
+import { Flag, type Frame, Kind, makeFrame, readFrames } from '../core/frame.js';
 import { deviceKey } from '../core/ids.js';
 import { ADMISSIONS_BURST, ANSWER_HOLD_MS, CONNECTIONS_PER_USER_MAX, HELLO_TIMEOUT_MS } from '../core/limits.js';
 import { AppendOutcome } from '../core/ports.js';
@@ -219,19 +218,6 @@ function message(counter: number, payloadBytes = 20): Frame {
     payload: new Uint8Array(payloadBytes).fill(counter),
   });
 }
-
-// Whoever never ends its request: begun here, so that it costs the other tests no time.
-const slowWorld = new World();
-const slowSockets = [
-  { name: 'says nothing', text: '', every: 0 },
-  { name: 'stops half-way', text: 'GET /socket HTTP/1.1\r\nHost: x\r\n', every: 0 },
-  { name: 'drips', text: 'GET /socket HTTP/1.1\r\n', every: 1_000 },
-].map(({ name, text, every }) => {
-  const socket = net.connect(slowWorld.port, '127.0.0.1', () => socket.write(text));
-  socket.on('error', () => {}).resume();
-  const timer = every === 0 ? undefined : setInterval(() => socket.write('x: y\r\n'), every);
-  return { name, closed: once(socket, 'close').then(() => clearInterval(timer)) };
-});
 
 test('a client says hello, catches up, sends and receives', TIMEOUT, async () => {
   const world = new World();
@@ -559,11 +545,4 @@ test('a key or a certificate that is of no use is named', () => {
   fs.writeFileSync(tls.keyFile, 'no key');
   fs.writeFileSync(tls.certFile, 'no certificate');
   assert.throws(() => new World({ tls }), DunlinError);
-});
-
-test('whoever does not end its request is closed, however it goes about it', TIMEOUT, async () => {
-  await Promise.all(slowSockets.map(({ closed }) => closed));
-  const client = await slowWorld.live(1);
-  client.ws.send(encodeFrame(makeFrame({ kind: Kind.PING })));
-  await client.until(() => client.of(Kind.PONG).length === 1);
 });

@@ -159,7 +159,9 @@ export class FakeServer {
     const user = this.#userOf(userId);
     let device = user.devices.get(number);
     if (!device) {
-      device = { key: userId * DEVICE_KEY_FACTOR + number, cursor: 0, socket: undefined, greeted: false, out: [] };
+      // What came before a device was known is owed to the others only; the first gets what waits.
+      const cursor = user.devices.size === 0 ? 0 : user.position;
+      device = { key: userId * DEVICE_KEY_FACTOR + number, cursor, socket: undefined, greeted: false, out: [] };
       user.devices.set(number, device);
     }
     return device;
