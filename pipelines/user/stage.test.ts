@@ -902,10 +902,10 @@ describe('wake', () => {
     lane.connect(BO, 1, 41);
     lane.message(1, {}, [BO]);
     lane.run();
-    assert.ok(lane.stage.wakeAtMs > lane.nowMs && lane.stage.wakeAtMs <= lane.nowMs + 6_000);
+    assert.ok(lane.stage.wakeAtMs > lane.nowMs && lane.stage.wakeAtMs <= lane.nowMs + SPILL_AGE_MS + 1_000);
     lane.ack(BO, 1, position(1));
     lane.run();
-    lane.wait(10_000);
+    lane.wait(SPILL_AGE_MS * 2);
     assert.equal(lane.stage.wakeAtMs, Infinity);
   });
 });
