@@ -5,6 +5,7 @@ import { encodeDeviceTable } from '../../core/device-table.js';
 import { CloseCodes, ErrorCodes } from '../../core/errors.js';
 import { Flag, type Frame, Kind, makeFrame } from '../../core/frame.js';
 import { deviceKey } from '../../core/ids.js';
+import { SPILL_AGE_MS } from '../../core/limits.js';
 import { MsgpackReader } from '../../core/msgpack.js';
 import { GapReason } from './deliver.js';
 import { type Egress, fanOutBatch, type LaneOptions, type StepResult, TestLane } from './testing.js';
