@@ -118,7 +118,7 @@ export const SPILL_STEP_BYTES = 2 * MIB;
 export const CHUNKS_PER_MERGE = 8;
 /** Chunks of cold inbox that one ack covers in one step; the rest follows in a step of its own. */
 export const CHUNKS_PER_ACK_MAX = 16;
-/** Entries at the end of an inbox among which an older receipt is looked for, to be replaced by a newer one. */
+/** Entries at the end of an inbox among which an older GAP or BLOCK is looked for, to be replaced by a newer one. */
 export const INBOX_COMPACT_ENTRIES = 16;
 /** Bytes of inbox sent to a connection that catches up before it must ask for more. */
 export const CATCH_UP_BYTES = 256 * KIB;

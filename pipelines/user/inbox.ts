@@ -5,7 +5,7 @@
  */
 import { isSequenced, Kind } from '../../core/frame.js';
 import { INBOX_COMPACT_ENTRIES } from '../../core/limits.js';
-import { frameAt, releaseBlob, retainBlob, sameConversation, sameDevice } from './blobs.js';
+import { frameAt, releaseBlob, retainBlob, sameConversation } from './blobs.js';
 import { spillAtMs } from './due.js';
 import {
   BlobAt,
@@ -45,7 +45,9 @@ export function linkEntry(state: UserState, user: number, previous: number, blob
   u32[entry + EntryAt.PREVIOUS] = previous;
   setPair(u32, entry + EntryAt.POSITION, position);
   u32[entry + EntryAt.BLOB] = blob;
-  u32[entry + EntryAt.INFO] = kindOfBlob(state, blob);
+  const kind = kindOfBlob(state, blob);
+  u32[entry + EntryAt.INFO] = kind;
+  if (kind === Kind.RECEIPT) state.receipts.add(state, user, entry);
   if (previous === 0) u32[user + UserAt.FIRST_ENTRY] = entry;
   else u32[previous + EntryAt.NEXT] = entry;
   if (next === 0) u32[user + UserAt.LAST_ENTRY] = entry;
@@ -61,6 +63,7 @@ export function kindOfBlob(state: UserState, blob: number): number {
 /** Unlinks and frees an entry. Exports drop what lies before the first entry, so only others need `noteDropped`. */
 export function freeEntry(state: UserState, user: number, entry: number): void {
   const u32 = state.memory.u32;
+  if ((u32[entry + EntryAt.INFO]! & 0xff) === Kind.RECEIPT) state.receipts.remove(state, user, entry);
   const next = u32[entry + EntryAt.NEXT]!;
   const previous = u32[entry + EntryAt.PREVIOUS]!;
   if (previous === 0) u32[user + UserAt.FIRST_ENTRY] = next;
@@ -75,27 +78,29 @@ export function freeEntry(state: UserState, user: number, entry: number): void {
 }
 
 /**
- * Takes out the entry that the one about to be appended replaces: an older RECEIPT of the same conversation and user, an
- * older BLOCK of the same user, or a GAP with nothing of its conversation behind it. Looks at the last
- * INBOX_COMPACT_ENTRIES only, so that the cost is bounded; an older one that stays does no harm, since the newer wins.
+ * Takes out the entry that the one about to be appended replaces: the older RECEIPT of the same conversation and user, an older
+ * BLOCK of the same user, or a GAP with nothing of its conversation behind it. BLOCK and GAP are rare, and looked for among the
+ * last INBOX_COMPACT_ENTRIES only; an older one that stays does no harm, since the newer wins.
  */
 export function replaceOlder(state: UserState, user: number, blob: number): void {
-  const { u32, view } = state.memory;
   const kind = kindOfBlob(state, blob);
+  const older = kind === Kind.RECEIPT ? state.receipts.find(state, user, blob) : lookBack(state, user, kind, blob);
+  if (older !== 0) takeOut(state, user, older);
+}
+
+function lookBack(state: UserState, user: number, kind: number, blob: number): number {
+  const { u32, view } = state.memory;
   const frame = frameAt(blob);
   let entry = u32[user + UserAt.LAST_ENTRY]!;
   for (let looked = 0; entry !== 0 && looked < INBOX_COMPACT_ENTRIES; looked++) {
-    const other = frameAt(u32[entry + EntryAt.BLOB]!);
     const otherKind = u32[entry + EntryAt.INFO]! & 0xff;
-    if (kind === Kind.GAP) {
-      const related = (otherKind === Kind.GAP || isSequenced(otherKind)) && sameConversation(view, frame, other);
-      if (related && otherKind !== Kind.GAP) return;
-      if (related) return takeOut(state, user, entry);
-    } else if (otherKind === kind && sameConversation(view, frame, other)) {
-      if (kind !== Kind.RECEIPT || sameDevice(view, frame, other)) return takeOut(state, user, entry);
+    const isRelated = otherKind === kind || (kind === Kind.GAP && isSequenced(otherKind));
+    if (isRelated && sameConversation(view, frame, frameAt(u32[entry + EntryAt.BLOB]!))) {
+      return otherKind === kind ? entry : 0;
     }
     entry = u32[entry + EntryAt.PREVIOUS]!;
   }
+  return 0;
 }
 
 function takeOut(state: UserState, user: number, entry: number): void {

@@ -108,8 +108,11 @@ export const EntryAt = {
   BLOB: 4,
   /** Low 8 bits: the frame's kind; ENTRY_EXPORTED, ENTRY_WRITTEN. */
   INFO: 5,
+  /** RECEIPT only: whose inbox it is in, and the next entry of its chain (receipt-index.ts). Not exported. */
+  OWNER: 6,
+  CHAIN: 7,
 } as const;
-export const ENTRY_WORDS = 6;
+export const ENTRY_WORDS = 8;
 /** An export of changes has this entry: the next one need not. Entries with the flag come before those without. */
 export const ENTRY_EXPORTED = 0x100;
 /** Any export has this entry: its end must be exported. An export of the whole may never count, so it sets only this. */

@@ -30,6 +30,7 @@ import { Table } from '../../core/table.js';
 import { Alarms } from './alarms.js';
 import { Marks } from './marks.js';
 import { Pool } from './pool.js';
+import { ReceiptIndex } from './receipt-index.js';
 import {
   BLOCK_WORDS,
   CHUNK_WORDS,
@@ -142,6 +143,7 @@ export class UserState {
   readonly targets = new Targets();
   readonly table = new TableParts();
   readonly marks = new Marks();
+  readonly receipts = new ReceiptIndex();
   readonly counters: UserCounters = {
     repeatedBatches: 0,
     ignoredFrames: 0,
