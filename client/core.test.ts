@@ -164,6 +164,21 @@ test('acks: after ACK_ENTRIES at once, else after ACK_DELAY_MS; HELLO carries th
   assert.equal(bench.connect().out()[0]!.inbox, ACK_ENTRIES + 2);
 });
 
+test('acks and reads go along with what cannot wait; alone they wait for the time of the ack', () => {
+  const bench = new Bench().live();
+  bench.out();
+  bench.message(1).core.read(1, 2, 1);
+  assert.deepEqual(bench.kinds(), [], 'an ack is due soon: the read waits for it');
+  bench.send();
+  assert.deepEqual(bench.kinds(), [Kind.READ, Kind.MESSAGE, Kind.ACK]);
+  assert.deepEqual(bench.at(ACK_DELAY_MS).kinds(), [], 'nothing is left to acknowledge');
+  bench.message(2).core.read(1, 2, 2);
+  assert.deepEqual(bench.at(2 * ACK_DELAY_MS).kinds(), [Kind.ACK, Kind.READ]);
+  bench.message(3).core.read(1, 2, 3);
+  bench.core.stop(bench.nowMs);
+  assert.deepEqual(bench.kinds().toSorted(), [Kind.READ, Kind.ACK, Kind.BYE].toSorted(), 'a goodbye leaves nothing behind');
+});
+
 test('a hole drops the connection; the same hole on a third one is reported as lost', () => {
   const bench = new Bench().live().message(1);
   for (let attempt = 1; attempt <= 2; attempt++) {

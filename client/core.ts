@@ -95,6 +95,8 @@ export class ClientCore {
   /** Processed entries since the last ACK, and when the next one is due. */
   #unackedEntries = 0;
   #ackAtMs = NEVER;
+  /** Conversations with a READ that waits for company; one may be in it twice. */
+  readonly #reads: Conversation[] = [];
 
   #helloDue = false;
   #pingDue = false;
@@ -221,6 +223,7 @@ export class ClientCore {
     this.#pace.restart(nowMs);
     this.#helloDue = true;
     this.#pingDue = false;
+    this.#reads.length = 0;
     this.#ackAtMs = NEVER;
     this.#unackedEntries = 0;
     this.#checkAtMs = NEVER;
@@ -334,17 +337,20 @@ export class ClientCore {
       this.#helloDue = false;
       output.write(Kind.HELLO, 0, 0, 0, 0, 0, this.#position, PROTOCOL_VERSION, EMPTY);
     }
-    if (nowMs >= this.#ackAtMs) {
-      this.#ackAtMs = NEVER;
-      this.#unackedEntries = 0;
-      output.write(Kind.ACK, 0, 0, 0, 0, 0, this.#position, 0, EMPTY);
-    }
+    if (nowMs >= this.#ackAtMs) this.#writeAck();
     if (this.#pingDue) {
       this.#pingDue = false;
       this.#pings = (this.#pings + 1) >>> 0;
       output.write(Kind.PING, 0, 0, 0, 0, 0, 0, this.#pings, EMPTY);
     }
+    if (output.frames > 0 || this.#byeDue) this.#endReadsWait();
     if (this.isLive) this.#writeLive(nowMs);
+    // What can wait goes along with what cannot: a message costs far more than a frame in it.
+    if (output.frames > 0 && this.#ackAtMs !== NEVER && output.hasRoom(0)) {
+      this.#writeAck();
+      this.#endReadsWait();
+      if (this.isLive) this.#writeLive(nowMs);
+    }
     const isDone = this.#control.length === 0 && this.#readyHead === this.#ready.length;
     if (this.#byeDue && (isDone || !this.isLive) && output.hasRoom(0)) {
       output.write(Kind.BYE, 0, 0, 0, 0, 0, 0, 0, EMPTY);
@@ -353,6 +359,17 @@ export class ClientCore {
     if (output.frames === 0) return undefined;
     this.#pace.spend(output.frames, output.byteLength);
     return output.take();
+  }
+
+  #writeAck(): void {
+    this.#ackAtMs = NEVER;
+    this.#unackedEntries = 0;
+    this.#output.write(Kind.ACK, 0, 0, 0, 0, 0, this.#position, 0, EMPTY);
+  }
+
+  #endReadsWait(): void {
+    for (const conversation of this.#reads) this.#enqueue(conversation);
+    this.#reads.length = 0;
   }
 
   #writeLive(nowMs: number): void {
@@ -450,7 +467,9 @@ export class ClientCore {
     if (wanted <= conversation.readWanted) return;
     conversation.readWanted = wanted;
     this.#revision++;
-    this.#enqueue(conversation);
+    // While an ack is about to go, reads go with it.
+    if (this.#ackAtMs === NEVER) this.#enqueue(conversation);
+    else if (this.isLive) this.#reads.push(conversation);
   }
 
   /** Tells the others that this user types; forgotten unless the link is live. */
