@@ -41,7 +41,7 @@ import { openDataDirectory } from '../engines/data-directory.js';
 import { LmdbDatabase } from '../engines/store-lmdb/database.js';
 import { basePiece, EMPTY_META, encodeEpoch, encodeMeta } from '../pipelines/checkpoint.js';
 import { ConversationStage } from '../pipelines/conversation/stage.js';
-import { Destination, Outbox } from '../pipelines/outbox.js';
+import { Destination, Outbox, type Send, Streams } from '../pipelines/outbox.js';
 import { UserStage } from '../pipelines/user/stage.js';
 
 const tiny = process.argv.includes('--tiny');
@@ -57,6 +57,7 @@ const NOTHING = { get: () => undefined };
 class Stages {
   readonly conversation: Stage[];
   readonly user: Stage[];
+  readonly #gathered = new Streams(0);
   readonly #outboxes = new Map<Stage, Outbox>();
   readonly #offsets = new Map<Stage, number>();
 
@@ -68,8 +69,8 @@ class Stages {
     this.conversation = numbers.map((partition) => new ConversationStage(make(partition)));
     this.user = numbers.map((partition) => new UserStage(make(partition)));
     for (const n of numbers) {
-      this.#outboxes.set(this.conversation[n]!, new Outbox(SourceKind.CONVERSATION, n));
-      this.#outboxes.set(this.user[n]!, new Outbox(SourceKind.USER, n));
+      this.#outboxes.set(this.conversation[n]!, new Outbox(SourceKind.CONVERSATION, n, this.#gathered));
+      this.#outboxes.set(this.user[n]!, new Outbox(SourceKind.USER, n, this.#gathered));
     }
   }
 
@@ -93,11 +94,13 @@ class Stages {
     stage.step(openBatch(bytes), outbox, NOTHING);
     const acks = new Map<number, number>();
     const out: { topic: number; partition: number; bytes: Uint8Array }[] = [];
-    outbox.flush((destination, to, number, batch) => {
+    const send: Send = (destination, to, number, batch) => {
       if (destination === Destination.LOG) out.push({ topic: to, partition: number, bytes: batch.slice() });
       else lastPositions(batch, acks);
       return true;
-    });
+    };
+    outbox.flush(send);
+    this.#gathered.flush(send);
     for (const batch of out) this.#step(batch.topic, batch.partition, batch.bytes);
     const frames = [...acks].map(([user, inbox]) => makeFrame({ kind: Kind.ACK, device: deviceKey(user, 1), inbox }));
     if (frames.length > 0) this.frames(Topic.USER, partition, frames);

@@ -11,7 +11,7 @@ import { MemoryDurability, MemoryLog } from '../engines/log-memory.js';
 import { type Injected, MemoryStore } from '../engines/store-memory.js';
 import { ConversationStage } from './conversation/stage.js';
 import { Lane, LaneState } from './lane.js';
-import { Destination, Outbox } from './outbox.js';
+import { Destination, Outbox, Streams } from './outbox.js';
 import { UserStage } from './user/stage.js';
 
 const PARTITIONS = 2;
@@ -154,7 +154,8 @@ class World {
 function fold(world: World, stageId: Which): { hashes: number[]; fanouts: Map<string, string> } {
   const stages = NUMBERS.map((partition) => createStage(stageId, partition));
   const outboxes = NUMBERS.map(
-    (partition) => new Outbox(stageId === StageId.USER ? SourceKind.USER : SourceKind.CONVERSATION, partition),
+    (partition) =>
+      new Outbox(stageId === StageId.USER ? SourceKind.USER : SourceKind.CONVERSATION, partition, new Streams(0)),
   );
   const cold = new Map<string, Uint8Array | undefined>();
   const fanouts = new Map<string, string>();

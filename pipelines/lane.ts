@@ -29,7 +29,7 @@ import {
   Topic,
 } from '../core/ports.js';
 import type { Fetched, Stage } from '../core/stage.js';
-import { Destination, keyBytes, keyText, Outbox } from './outbox.js';
+import { Destination, keyBytes, keyText, Outbox, type Send, Streams } from './outbox.js';
 import { Partition, PartitionState } from './partition.js';
 
 export const LaneState = {
@@ -76,6 +76,9 @@ interface Fetch {
   readonly missing: readonly string[];
 }
 
+/** Gathered output is sent at the latest when it has this much; otherwise when there is no input. */
+const GATHERED_BYTES_MAX = 128 * 1024;
+
 const NOTHING: Fetched = { get: () => undefined };
 
 export class Lane {
@@ -95,6 +98,9 @@ export class Lane {
   readonly #byNumber = new Map<number, Partition>();
   readonly #requests = new Map<number, Partition>();
   readonly #tick = new BatchBuilder(256);
+  /** Output that is not bound to one step, and whether it is on its way out. */
+  readonly #gathered: Streams;
+  #isSendingGathered = false;
   /** Outputs of each topic: handed to the log, and known to be durable. */
   readonly #appended: number[] = Array.from({ length: TOPICS }, () => 0);
   readonly #durable: number[] = Array.from({ length: TOPICS }, () => 0);
@@ -108,10 +114,12 @@ export class Lane {
     this.#options = options;
     this.#topic = options.stageId === StageId.CONVERSATION ? Topic.CONVERSATION : Topic.USER;
     const kind = options.stageId === StageId.CONVERSATION ? SourceKind.CONVERSATION : SourceKind.USER;
+    this.#gathered = new Streams(sourceId(kind, options.partitions[0] ?? 0));
     const context = { store: options.store, newTag: (partition: Partition) => this.#tagFor(partition) };
     this.#partitions = options.partitions.map((number) => {
       const stage = options.createStage(number);
-      const partition = new Partition(options.stageId, number, stage, new Outbox(kind, number), context);
+      const outbox = new Outbox(kind, number, this.#gathered);
+      const partition = new Partition(options.stageId, number, stage, outbox, context);
       this.#byNumber.set(number, partition);
       return partition;
     });
@@ -217,16 +225,23 @@ export class Lane {
 
   // --- work -----------------------------------------------------------------------------------------------------------------
 
-  /** Goes on with what the last step wrote. True when nothing of it is left. */
+  readonly #sendBatch: Send = (destination, topic, number, batch) => this.#send(destination, topic, number, batch);
+
+  /** Goes on with what steps wrote and found no room for. True when nothing of it is left; the gathered may still grow. */
   #emit(): boolean {
-    const partition = this.#emitting;
-    if (partition === undefined) return true;
-    const done = partition.outbox.flush((destination, topic, number, batch) =>
-      this.#send(destination, topic, number, batch),
-    );
-    if (done) this.#emitting = undefined;
-    else this.counters.stalledTurns++;
-    return done;
+    if (this.#emitting?.outbox.flush(this.#sendBatch) === false) {
+      this.counters.stalledTurns++;
+      return false;
+    }
+    this.#emitting = undefined;
+    return !this.#isSendingGathered || this.#emitGathered();
+  }
+
+  /** Sends what was gathered. False: some of it found no room; no step is taken before it has. */
+  #emitGathered(): boolean {
+    this.#isSendingGathered = !this.#gathered.flush(this.#sendBatch);
+    if (this.#isSendingGathered) this.counters.stalledTurns++;
+    return !this.#isSendingGathered;
   }
 
   #tag(topic: number): number {
@@ -246,9 +261,17 @@ export class Lane {
   }
 
   #work(nowMs: number): boolean {
-    if (this.#fetch !== undefined || this.#state !== LaneState.RUNNING) return false;
+    if (this.#state !== LaneState.RUNNING) return false;
+    if (this.#fetch !== undefined) {
+      // What was done does not wait for what is fetched.
+      if (this.#gathered.bytes > 0) this.#emitGathered();
+      return false;
+    }
     const batch = this.#consumer!.poll();
-    if (batch === undefined) return this.#sendTicks(nowMs);
+    if (batch === undefined) {
+      const hadGathered = this.#gathered.bytes > 0;
+      return (this.#emitGathered() && this.#sendTicks(nowMs)) || hadGathered;
+    }
     const partition = this.#byNumber.get(batch.header.partition);
     if (partition === undefined || batch.header.offset !== partition.offset) {
       throw new DunlinError(
@@ -299,7 +322,7 @@ export class Lane {
     this.counters.entries += count;
     this.counters.bytes += byteLength;
     this.#emitting = partition;
-    this.#emit();
+    if (this.#emit() && this.#gathered.bytes >= GATHERED_BYTES_MAX) this.#emitGathered();
   }
 
   // --- time -----------------------------------------------------------------------------------------------------------------
@@ -338,10 +361,12 @@ export class Lane {
     const consumer = this.#consumer!;
     const draining = this.#state === LaneState.DRAINING;
     let progress = false;
-    let clean = this.#emitting === undefined && this.#fetch === undefined;
+    // A step that waits for values runs when they come, also while draining.
+    let clean = this.#fetch === undefined;
     for (const partition of this.#partitions) {
-      // What the last step wrote must be on its way before its offset may be committed.
-      if (this.#emitting === undefined && (partition.wantsCommit(nowMs) || (draining && this.#mayCommit(partition)))) {
+      // What steps wrote must be on its way before their offsets may be committed.
+      const wants = partition.wantsCommit(nowMs) || (draining && this.#mayCommit(partition));
+      if (wants && this.#emit() && this.#emitGathered()) {
         partition.beginCommit([...this.#appended], nowMs);
         progress = true;
       }

@@ -4,7 +4,7 @@ import { BatchKind, openBatch, SourceKind } from '../core/batch.js';
 import { encodeFrame, Kind, makeFrame } from '../core/frame.js';
 import { BATCH_BYTES_MAX } from '../core/limits.js';
 import { Topic } from '../core/ports.js';
-import { Destination, keyBytes, keyText, Outbox } from './outbox.js';
+import { Destination, keyBytes, keyText, Outbox, Streams } from './outbox.js';
 
 const frame = encodeFrame(makeFrame({ kind: Kind.MESSAGE, payload: new Uint8Array(1_000) }));
 
@@ -13,37 +13,53 @@ function add(outbox: Outbox, partition: number): void {
 }
 
 test('batches carry their source, and go out once each, in the order in which they were begun', () => {
-  const outbox = new Outbox(SourceKind.CONVERSATION, 5);
+  const outbox = new Outbox(SourceKind.CONVERSATION, 5, new Streams(0));
   outbox.begin(77, 3);
   add(outbox, 2);
   add(outbox, 1);
   add(outbox, 2);
-  outbox.gateway(4, 100).frame(frame, 0, frame.length);
   const sent: unknown[] = [];
   const all = outbox.flush((destination, topic, number, bytes) => {
     const { header } = openBatch(bytes);
-    sent.push([
-      destination,
-      topic,
-      number,
-      header.kind,
-      header.count,
-      header.sourceSeq,
-      header.sourceEpoch,
-      header.index,
-    ]);
+    sent.push([destination, topic, number, header.kind, header.count, header.sourceSeq, header.sourceEpoch]);
     return true;
   });
   assert.ok(all);
   assert.deepEqual(sent, [
-    [Destination.LOG, Topic.USER, 2, BatchKind.FANOUT, 2, 77, 3, 0],
-    [Destination.LOG, Topic.USER, 1, BatchKind.FANOUT, 1, 77, 3, 0],
-    [Destination.GATEWAY, 0, 4, BatchKind.EGRESS, 1, 77, 3, 0],
+    [Destination.LOG, Topic.USER, 2, BatchKind.FANOUT, 2, 77, 3],
+    [Destination.LOG, Topic.USER, 1, BatchKind.FANOUT, 1, 77, 3],
   ]);
 });
 
+test('what has no step of its own is gathered over steps and partitions, and sent once', () => {
+  const gathered = new Streams(0);
+  const outboxes = [new Outbox(SourceKind.USER, 0, gathered), new Outbox(SourceKind.USER, 1, gathered)];
+  for (let offset = 0; offset < 3; offset++) {
+    for (const outbox of outboxes) {
+      outbox.begin(offset, 1);
+      outbox.gateway(4, frame.length).frame(frame, 0, frame.length);
+      outbox.conversation(1, frame.length).frame(frame, 0, frame.length);
+      assert.ok(outbox.flush(() => assert.fail('nothing of its own was written')));
+    }
+  }
+  assert.ok(gathered.bytes >= 12 * frame.length);
+  const sent: number[][] = [];
+  const send = (destination: number, _topic: number, number: number, bytes: Uint8Array): boolean => {
+    sent.push([destination, number, openBatch(bytes).header.count]);
+    return true;
+  };
+  assert.ok(gathered.flush(send));
+  assert.deepEqual(sent, [
+    [Destination.GATEWAY, 4, 6],
+    [Destination.LOG, 1, 6],
+  ]);
+  assert.equal(gathered.bytes, 0);
+  assert.ok(gathered.flush(send));
+  assert.equal(sent.length, 2);
+});
+
 test('a full destination stops the flush, and the next call goes on with the same batch', () => {
-  const outbox = new Outbox(SourceKind.USER, 0);
+  const outbox = new Outbox(SourceKind.USER, 0, new Streams(0));
   outbox.begin(1, 1);
   for (let partition = 0; partition < 5; partition++) add(outbox, partition);
   const sent: number[] = [];
@@ -64,7 +80,7 @@ test('a full destination stops the flush, and the next call goes on with the sam
 });
 
 test('an output larger than a batch goes on in another with the next index', () => {
-  const outbox = new Outbox(SourceKind.CONVERSATION, 0);
+  const outbox = new Outbox(SourceKind.CONVERSATION, 0, new Streams(0));
   outbox.begin(1, 1);
   const entries = Math.ceil((BATCH_BYTES_MAX / frame.length) * 2.5);
   for (let i = 0; i < entries; i++) add(outbox, 0);
@@ -84,7 +100,7 @@ test('an output larger than a batch goes on in another with the next index', () 
 });
 
 test('cold changes are counted, taken once, and the last one of a key wins', () => {
-  const outbox = new Outbox(SourceKind.USER, 0);
+  const outbox = new Outbox(SourceKind.USER, 0, new Streams(0));
   const key = keyBytes('k');
   outbox.put(key, new Uint8Array(10));
   outbox.put(key, new Uint8Array(20));
