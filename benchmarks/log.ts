@@ -14,10 +14,10 @@ import { join } from 'node:path';
 import { BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
 import { encodeFrame, Kind, makeFrame } from '../core/frame.js';
 import { mix32 } from '../core/ids.js';
-import { AppendOutcome, Topic } from '../core/ports.js';
+import { AppendOutcome, Durability, Topic } from '../core/ports.js';
 import { createDoorbell, Doorbell } from '../engines/doorbell.js';
 import { openProducer } from '../engines/log-disk/handles.js';
-import { Durability } from '../engines/log-disk/journal.js';
+
 import { createLog } from '../engines/log-disk/log.js';
 
 const KIB = 1_024;

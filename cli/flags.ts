@@ -1,5 +1,6 @@
 /** Parsers of flag values, each with a sentence that names the flag's unit and range. */
 import { InvalidArgumentError } from 'commander';
+import { parseDurationMs } from '../benchmarks/load/units.js';
 
 export function wholeNumber(low: number, high: number): (text: string) => number {
   return (text) => {
@@ -13,13 +14,11 @@ export function wholeNumber(low: number, high: number): (text: string) => number
 
 export const port = wholeNumber(0, 65_535);
 
-const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-
-/** `500ms`, `30s`, `5m`, `1h`; a bare number is seconds. In milliseconds. */
+/** `500ms`, `30s`, `5m`, `1h`. In milliseconds. */
 export function durationMs(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
-  if (match === null) throw new InvalidArgumentError(`expected a time such as 500ms, 60s or 5m, got '${text}'.`);
-  return Number(match[1]) * UNITS_MS[match[2] ?? 's']!;
+  const ms = parseDurationMs(text);
+  if (ms === undefined) throw new InvalidArgumentError(`expected a time such as 500ms, 60s or 5m, got '${text}'.`);
+  return ms;
 }
 
 const UNITS_BYTES: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };

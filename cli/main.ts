@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { DunlinError } from '../core/errors.js';
 
-export const EXIT = { OK: 0, FAILED: 1, USAGE: 2 } as const;
+const EXIT = { OK: 0, FAILED: 1, USAGE: 2 } as const;
 
 interface Subcommand {
   readonly name: string;

@@ -176,7 +176,11 @@ test('acks and reads go along with what cannot wait; alone they wait for the tim
   assert.deepEqual(bench.at(2 * ACK_DELAY_MS).kinds(), [Kind.ACK, Kind.READ]);
   bench.message(3).core.read(1, 2, 3);
   bench.core.stop(bench.nowMs);
-  assert.deepEqual(bench.kinds().toSorted(), [Kind.READ, Kind.ACK, Kind.BYE].toSorted(), 'a goodbye leaves nothing behind');
+  assert.deepEqual(
+    bench.kinds().toSorted(),
+    [Kind.READ, Kind.ACK, Kind.BYE].toSorted(),
+    'a goodbye leaves nothing behind',
+  );
 });
 
 test('a hole drops the connection; the same hole on a third one is reported as lost', () => {

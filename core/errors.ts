@@ -51,7 +51,6 @@ export const ErrorCodes = {
   NO_CHANGE: define(40, 'NO_CHANGE', false, 'The change is in force already.'),
   BEYOND_HEAD: define(41, 'BEYOND_HEAD', false, 'The watermark is beyond the head of the conversation.'),
   // 64 .. 95: what the user stage says
-  TOO_MANY_DEVICES: define(64, 'TOO_MANY_DEVICES', false, 'The user has 10 devices already; remove one first.'),
   TOO_MANY_BLOCKS: define(65, 'TOO_MANY_BLOCKS', false, 'The block list is full.'),
   TOO_MANY_WATCHERS: define(66, 'TOO_MANY_WATCHERS', true, 'Too many watch this user, or you watch too many.'),
   // 96 .. 127: the backbone's own state; all retryable

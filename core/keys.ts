@@ -13,7 +13,7 @@
 
 export const StageId = { CONVERSATION: 1, USER: 2 } as const;
 
-export const Family = { FENCE: 0x65, META: 0x6d, BASE: 0x62, DELTA: 0x64, INBOX: 0x69 } as const;
+const Family = { FENCE: 0x65, META: 0x6d, BASE: 0x62, DELTA: 0x64, INBOX: 0x69 } as const;
 
 const PREFIX_BYTES = 4;
 

@@ -132,8 +132,6 @@ export const HEARTBEAT_MS = 30_000;
 export const IDLE_TIMEOUT_MS = 64_000;
 /** A connection must say hello within this time. */
 export const HELLO_TIMEOUT_MS = 10_000;
-/** An HTTP upgrade must be complete within this time (slow loris). */
-export const UPGRADE_TIMEOUT_MS = 10_000;
 /** Past this much unsent data a session turns to catch-up. */
 export const SOCKET_BUFFER_BYTES_MAX = 256 * KIB;
 /** A session in catch-up asks for more when its socket has less than this unsent. */

@@ -14,6 +14,14 @@ export const Topic = {
 
 export const TOPICS = 2;
 
+/** When a topic's batches may be read. */
+export const Durability = {
+  /** When they are on the disk. */
+  BEFORE_READ: 0,
+  /** When they are written; on the disk soon after. */
+  LAZY: 1,
+} as const;
+
 /**
  * What became of an append.
  * - durable: on disk (or on all in-sync replicas) with the offset given.

@@ -14,7 +14,7 @@ import { join, resolve } from 'node:path';
 import { DunlinError } from '../core/errors.js';
 import { PARTITIONS_DEFAULT, PARTITIONS_MAX } from '../core/limits.js';
 
-export const DATA_FORMAT = 1;
+const DATA_FORMAT = 1;
 
 export interface DataDirectory {
   readonly path: string;
@@ -146,7 +146,7 @@ function lock(path: string): Lock {
 }
 
 /** Replaces a file so that a crash leaves the old or the new content. */
-export function replaceFile(file: string, content: string, mode = 0o644): void {
+function replaceFile(file: string, content: string, mode = 0o644): void {
   const temporary = `${file}.new`;
   const fd = fs.openSync(temporary, 'w', mode);
   try {

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { crc32c } from '../core/crc32c.js';
-import { AppendOutcome, Refusal } from '../core/ports.js';
+import { AppendOutcome, Durability, Refusal } from '../core/ports.js';
 import { CONTRACT_PARTITIONS, type ContractOptions, logContract, type OpenedLog } from './log.contract.js';
 import { nameOf, testBatch } from './log.fixture.js';
 import { batchAt } from './log-disk/recover.js';
-import { MemoryDurability, MemoryLog } from './log-memory.js';
+import { MemoryLog } from './log-memory.js';
 
 const START_MS = 1_700_000_000_000;
-const topics = [MemoryDurability.BEFORE_READ, MemoryDurability.LAZY].map((durability) => ({
+const topics = [Durability.BEFORE_READ, Durability.LAZY].map((durability) => ({
   partitions: CONTRACT_PARTITIONS,
   durability,
 }));

@@ -13,19 +13,13 @@ import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES, RING_BYTES, SEGMENT_BYTES } from '
 import {
   AppendOutcome,
   type AppendSink,
+  Durability,
   type Log,
   type LogConsumer,
   type LogPosition,
   type LogProducer,
   Refusal,
 } from '../core/ports.js';
-
-export const MemoryDurability = {
-  /** Readable when synced. */
-  BEFORE_READ: 0,
-  /** Readable when written. */
-  LAZY: 1,
-} as const;
 
 /**
  * What is to become of an append.
@@ -127,7 +121,7 @@ class MemoryTopic {
   }
 
   get isLazy(): boolean {
-    return this.options.durability === MemoryDurability.LAZY;
+    return this.options.durability === Durability.LAZY;
   }
 
   get readable(): number {

@@ -5,8 +5,6 @@ import { BATCH_HEADER_BYTES, FRAME_HEADER_BYTES } from '../core/limits.js';
 
 const builder = new BatchBuilder();
 
-export const TEST_BATCH_BYTES_MIN = BATCH_HEADER_BYTES + FRAME_HEADER_BYTES;
-
 /** A batch of sends, number `seq` of source `source`, with `payloadBytes` bytes of one value. */
 export function testBatch(source: number, seq: number, payloadBytes = 40): Uint8Array {
   const payload = new Uint8Array(payloadBytes).fill((source * 31 + seq) & 0xff);

@@ -8,6 +8,7 @@ import type { Clock } from '../core/ports.js';
 import { Doorbell } from '../engines/doorbell.js';
 import { openProducer, type ProducerHandle } from '../engines/log-disk/handles.js';
 import { RingReader } from '../engines/ring.js';
+import { ThreadOrder } from '../engines/thread-order.js';
 import { type EgressSource, Gateway } from './gateway.js';
 import { GatewayMetrics } from './gateway-metrics.js';
 import { Sockets } from './sockets.js';
@@ -35,12 +36,9 @@ export interface GatewayWorkerData {
   /** Int32: 1 while new sends are refused. */
   readonly admission: SharedArrayBuffer;
   readonly metrics: SharedArrayBuffer;
-  /** Int32: GatewayOrder. */
+  /** Int32: ThreadOrder. */
   readonly order: SharedArrayBuffer;
 }
-
-/** What the supervisor tells a gateway. The same numbers as a lane's. */
-export const GatewayOrder = { RUN: 0, DRAIN: 1, STOP: 2, FAIL: 3 } as const;
 
 const SWEEP_MS = 1_000;
 /** Sessions sent away at a time while draining, and the pause between: 18,000 sessions take 4 seconds. */
@@ -178,15 +176,15 @@ class GatewayThread {
     for (;;) {
       const seen = this.#doorbell.read();
       const order = Atomics.load(this.#order, 0);
-      if (order === GatewayOrder.FAIL) throw new Error('told to fail');
-      if (order !== GatewayOrder.RUN) break;
+      if (order === ThreadOrder.FAIL) throw new Error('told to fail');
+      if (order !== ThreadOrder.RUN) break;
       const more = this.#gateway.poll();
       this.#scheduleFlush();
       // Sockets get their turn between two passes.
       if (more) await new Promise((resolve) => setImmediate(resolve));
       else await this.#sleep(seen);
     }
-    if (Atomics.load(this.#order, 0) === GatewayOrder.DRAIN) await this.#drain();
+    if (Atomics.load(this.#order, 0) === ThreadOrder.DRAIN) await this.#drain();
   }
 
   close(): void {
@@ -199,7 +197,7 @@ class GatewayThread {
   async #drain(): Promise<void> {
     this.#gateway.beginDrain();
     this.#sockets.stopListening();
-    const isStopped = (): boolean => Atomics.load(this.#order, 0) === GatewayOrder.STOP;
+    const isStopped = (): boolean => Atomics.load(this.#order, 0) === ThreadOrder.STOP;
     while (!this.#gateway.goodbye(GOODBYES) && !isStopped()) {
       this.#gateway.poll();
       this.#gateway.flush();

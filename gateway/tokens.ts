@@ -207,7 +207,7 @@ function wrongClaim(name: string, needed: string): TokenRefusal {
   return no(`The token's claim '${name}' is missing or wrong: ${needed} is needed.`);
 }
 
-export function createVerifier(source: KeySource, nowMs: () => number = Date.now): Verify {
+function createVerifier(source: KeySource, nowMs: () => number = Date.now): Verify {
   return (token) => {
     if (token.length > TOKEN_CHARACTERS_MAX) return no(`The token is longer than ${TOKEN_CHARACTERS_MAX} characters.`);
     const read = readToken(token, source);

@@ -2,21 +2,24 @@
  * The whole backbone in one process on the embedded engines: opens the data directory, starts the threads in order (logs,
  * store, lanes, gateways), keeps them alive, knows how they are, and ends them in the reverse order.
  */
+
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { DunlinError } from '../core/errors.js';
 import { StageId } from '../core/keys.js';
 import { BACKLOG_BYTES_MAX, RING_BYTES } from '../core/limits.js';
+import { Durability } from '../core/ports.js';
 import { type DataDirectory, openDataDirectory } from '../engines/data-directory.js';
 import { createDoorbell, Doorbell } from '../engines/doorbell.js';
 import type { ProducerHandle } from '../engines/log-disk/handles.js';
-import { Durability } from '../engines/log-disk/journal.js';
+
 import { createLog, type EmbeddedLog } from '../engines/log-disk/log.js';
 import { createRing } from '../engines/ring.js';
 import { createStore, type EmbeddedStore } from '../engines/store-lmdb/store.js';
+import { ThreadOrder } from '../engines/thread-order.js';
 import { GATEWAY_METRICS_BYTES } from '../gateway/gateway-metrics.js';
 import type { GatewayWorkerData } from '../gateway/gateway-worker.js';
-import { LANE_STATUS_BYTES, LaneFieldIndex, LaneOrder } from './lane-status.js';
+import { LANE_STATUS_BYTES, LaneFieldIndex } from './lane-status.js';
 import type { GatewayRing, LaneWorkerData } from './lane-worker.js';
 import { describeGateway, describeLane, type Metric } from './metrics.js';
 import { Supervised } from './supervise.js';
@@ -118,7 +121,6 @@ class EmbeddedBackbone implements Backbone {
   readonly #log: EmbeddedLog;
   readonly #store: EmbeddedStore;
   readonly #fail: (error: Error) => void;
-  readonly #problems = new Set<string>();
   #admissionTimer: NodeJS.Timeout | undefined;
   #port = 0;
   #stopping = false;
@@ -215,7 +217,7 @@ class EmbeddedBackbone implements Backbone {
   #laneWorker(lane: LaneThread, restart: number): Worker {
     const store = this.#store.port(lane.doorbell);
     lane.status.fill(0);
-    Atomics.store(lane.order, 0, LaneOrder.RUN);
+    Atomics.store(lane.order, 0, ThreadOrder.RUN);
     const gateways: GatewayRing[] =
       lane.stage === 'user'
         ? this.#gateways.map((gateway) => ({ ring: gateway.rings[lane.number]!, doorbell: gateway.doorbell }))
@@ -316,7 +318,7 @@ class EmbeddedBackbone implements Backbone {
   // --- how it is ----------------------------------------------------------------------------------------------------------
 
   status(): BackboneStatus {
-    const problems = [...this.#problems];
+    const problems: string[] = [];
     if (this.#broken !== undefined) problems.push(this.#broken.message);
     for (const lane of this.#lanes) {
       const name = `${lane.stage} lane ${lane.number}`;
@@ -355,13 +357,13 @@ class EmbeddedBackbone implements Backbone {
   failLane(stage: 'conversation' | 'user', number: number): void {
     const lane = this.#lanes.find((candidate) => candidate.stage === stage && candidate.number === number);
     if (lane === undefined) throw new RangeError(`there is no ${stage} lane ${number}`);
-    this.#order(lane, LaneOrder.FAIL);
+    this.#order(lane, ThreadOrder.FAIL);
   }
 
   failGateway(number: number): void {
     const gateway = this.#gateways[number];
     if (gateway === undefined) throw new RangeError(`there is no gateway ${number}`);
-    this.#order(gateway, LaneOrder.FAIL);
+    this.#order(gateway, ThreadOrder.FAIL);
   }
 
   // --- the end --------------------------------------------------------------------------------------------------------------
@@ -374,7 +376,7 @@ class EmbeddedBackbone implements Backbone {
   async close(drainMs: number): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#admissionTimer);
-    const order = drainMs > 0 && this.#broken === undefined ? LaneOrder.DRAIN : LaneOrder.STOP;
+    const order = drainMs > 0 && this.#broken === undefined ? ThreadOrder.DRAIN : ThreadOrder.STOP;
     await this.#stopAll(this.#gateways, order, drainMs);
     // The conversation lanes first: what they still emit is work for the user lanes.
     await this.#stopAll(
@@ -398,7 +400,7 @@ class EmbeddedBackbone implements Backbone {
     drainMs: number,
   ): Promise<void> {
     const stops = threads.map(async (thread) => {
-      const end = setTimeout(() => this.#order(thread, LaneOrder.STOP), drainMs);
+      const end = setTimeout(() => this.#order(thread, ThreadOrder.STOP), drainMs);
       await thread.supervised?.stop(() => this.#order(thread, order));
       clearTimeout(end);
     });

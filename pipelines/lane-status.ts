@@ -27,6 +27,3 @@ export const LaneFieldIndex = Object.fromEntries(LANE_FIELDS.map((field, i) => [
   LaneField,
   number
 >;
-
-/** What the supervisor tells a lane, as one Int32. */
-export const LaneOrder = { RUN: 0, DRAIN: 1, STOP: 2, FAIL: 3 } as const;

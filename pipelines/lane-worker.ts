@@ -10,9 +10,10 @@ import { Doorbell } from '../engines/doorbell.js';
 import { type LogHandle, openLog, openProducer, type ProducerHandle } from '../engines/log-disk/handles.js';
 import { RingWriter } from '../engines/ring.js';
 import { openStorePort, type StoreHandle } from '../engines/store-lmdb/store-port.js';
+import { ThreadOrder } from '../engines/thread-order.js';
 import { ConversationStage } from './conversation/stage.js';
 import { Lane, LaneState } from './lane.js';
-import { LaneFieldIndex, LaneOrder } from './lane-status.js';
+import { LaneFieldIndex } from './lane-status.js';
 import { UserStage } from './user/stage.js';
 
 export interface GatewayRing {
@@ -35,7 +36,7 @@ export interface LaneWorkerData {
   /** Int32 a gateway: 1 while it takes batches. */
   readonly gatewaysUp: SharedArrayBuffer;
   readonly status: SharedArrayBuffer;
-  /** Int32: LaneOrder. */
+  /** Int32: ThreadOrder. */
   readonly order: SharedArrayBuffer;
 }
 
@@ -80,6 +81,7 @@ function show(lane: Lane, lagBytes: number, status: Float64Array): void {
   status[LaneFieldIndex.stalled_turns] = counters.stalledTurns;
   status[LaneFieldIndex.commits] = counters.commits;
   status[LaneFieldIndex.ticks] = counters.ticks;
+  status[LaneFieldIndex.replayed_batches] = counters.replayed;
   status[LaneFieldIndex.lag_bytes] = lagBytes;
   let uncommitted = 0;
   let refused = 0;
@@ -110,9 +112,9 @@ function run(data: LaneWorkerData): void {
   for (let turns = 0; ; turns++) {
     const seen = doorbell.read();
     const wanted = Atomics.load(order, 0);
-    if (wanted === LaneOrder.FAIL) throw new Error('told to fail');
-    if (wanted === LaneOrder.DRAIN) lane.drain();
-    if (wanted === LaneOrder.STOP || lane.state === LaneState.DRAINED) break;
+    if (wanted === ThreadOrder.FAIL) throw new Error('told to fail');
+    if (wanted === ThreadOrder.DRAIN) lane.drain();
+    if (wanted === ThreadOrder.STOP || lane.state === LaneState.DRAINED) break;
     const progress = lane.turn();
     if (!announced && lane.state === LaneState.RUNNING) {
       announced = true;

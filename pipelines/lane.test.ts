@@ -4,10 +4,10 @@ import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../co
 import { encodeFrame, type Frame, Kind, makeFrame, readFrame, viewOf } from '../core/frame.js';
 import { deviceKey, directConversation, partitionOfConversation } from '../core/ids.js';
 import { StageId } from '../core/keys.js';
-import { type LogConsumer, type LogProducer, Topic } from '../core/ports.js';
+import { Durability, type LogConsumer, type LogProducer, Topic } from '../core/ports.js';
 import { Prng } from '../core/prng.js';
 import type { Stage } from '../core/stage.js';
-import { MemoryDurability, MemoryLog } from '../engines/log-memory.js';
+import { MemoryLog } from '../engines/log-memory.js';
 import { type Injected, MemoryStore } from '../engines/store-memory.js';
 import { ConversationStage } from './conversation/stage.js';
 import { Lane, LaneState } from './lane.js';
@@ -41,8 +41,8 @@ class World {
     const topic = { partitions: PARTITIONS };
     this.log = new MemoryLog({
       topics: [
-        { ...topic, durability: MemoryDurability.BEFORE_READ },
-        { ...topic, durability: MemoryDurability.LAZY },
+        { ...topic, durability: Durability.BEFORE_READ },
+        { ...topic, durability: Durability.LAZY },
       ],
       nowMs: () => 1_700_000_000_000 + this.nowMs,
       retainBytes: 2 ** 30,

@@ -64,6 +64,8 @@ export interface LaneCounters {
   stalledTurns: number;
   commits: number;
   ticks: number;
+  /** Batches that were in the log when the lane started: work done again, or left behind by the one before. */
+  replayed: number;
 }
 
 /** A batch that waits for cold values. */
@@ -91,12 +93,15 @@ export class Lane {
     stalledTurns: 0,
     commits: 0,
     ticks: 0,
+    replayed: 0,
   };
   readonly #options: LaneOptions;
   readonly #topic: number;
   readonly #partitions: Partition[];
   readonly #byNumber = new Map<number, Partition>();
   readonly #requests = new Map<number, Partition>();
+  /** By partition: where its log ended when this lane began to read it. */
+  readonly #startEnds = new Map<number, number>();
   readonly #tick = new BatchBuilder(256);
   /** Output that is not bound to one step, and whether it is on its way out. */
   readonly #gathered: Streams;
@@ -207,6 +212,7 @@ export class Lane {
       partition.timeSeenAtMs = nowMs;
     }
     this.#state = LaneState.RUNNING;
+    for (const { number } of this.#partitions) this.#startEnds.set(number, this.#consumer.readableEnd(number));
     // The log may delete what was committed before this start, also if nothing is ever committed again.
     for (const partition of this.#partitions) this.#consumer.release(partition.number, partition.offset);
     this.#announceGeneration();
@@ -319,6 +325,7 @@ export class Lane {
     partition.stage.step(batch, partition.outbox, fetched);
     partition.stepped(offset, time, byteLength, nowMs);
     this.counters.batches++;
+    if (offset < this.#startEnds.get(partition.number)!) this.counters.replayed++;
     this.counters.entries += count;
     this.counters.bytes += byteLength;
     this.#emitting = partition;

@@ -13,7 +13,7 @@ export function drawExponential(prng: Prng): number {
 }
 
 /** Standard normal (Box–Muller). */
-export function drawNormal(prng: Prng): number {
+function drawNormal(prng: Prng): number {
   return Math.sqrt(2 * drawExponential(prng)) * Math.cos(2 * Math.PI * prng.unit());
 }
 

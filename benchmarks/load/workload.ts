@@ -44,7 +44,7 @@ interface Field {
 }
 
 /** Highest number of users in one run: the base of a run's user ids leaves this much room. */
-export const USERS_MAX = 1_000_000;
+const USERS_MAX = 1_000_000;
 
 function whole(key: keyof Workload, min: number, max: number): Field {
   const allowed = `a whole number from ${min} to ${max}`;

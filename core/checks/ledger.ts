@@ -5,7 +5,7 @@
  * Ids are interned to small numbers once, so that an event costs few look-ups; whoever feeds millions of events keeps the
  * pair numbers that `pair` gives it.
  */
-import { deviceKey, fromWords, hashWords, highWord, isDirect, lowWord, mix32, userOfDevice } from '../ids.js';
+import { fromWords, hashWords, highWord, isDirect, lowWord, mix32, userOfDevice } from '../ids.js';
 import { SEQUENCE_MAX } from '../limits.js';
 import { LinearMemory } from '../memory.js';
 import { Table } from '../table.js';
@@ -301,9 +301,4 @@ export function contentOf(kind: number, extra: number, payload: Uint8Array, star
   }
   for (; at < end; at++) h = Math.imul(h ^ payload[at]!, 0x0100_0193);
   return mix32(h) || 1;
-}
-
-/** The whole user as a device key, as RECEIPT names it. */
-export function wholeUser(user: number): number {
-  return deviceKey(user, 0);
 }

@@ -1,6 +1,5 @@
 /** The few file-system calls that the journal's writer makes, so that tests can let them fail. All synchronous but the sync. */
 import fs from 'node:fs';
-import { join } from 'node:path';
 
 export interface Files {
   /** Opens for reading and writing; creates if told to. */
@@ -80,8 +79,4 @@ export function writeFully(
 ): void {
   let done = 0;
   while (done < length) done += files.write(fd, bytes, start + done, length - done, at + done);
-}
-
-export function segmentPath(directory: string, name: string): string {
-  return join(directory, name);
 }

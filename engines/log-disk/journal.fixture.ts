@@ -1,8 +1,10 @@
 /** Files in memory, and journals made without threads, for tests. */
+
 import { basename } from 'node:path';
 import { type Batch, openBatch } from '../../core/batch.js';
+import { Durability } from '../../core/ports.js';
 import type { Files } from './files.js';
-import { Durability, Journal, type JournalOptions } from './journal.js';
+import { Journal, type JournalOptions } from './journal.js';
 import { createControl, SEGMENT_HEADER_BYTES } from './layout.js';
 import { batchAt, recoverJournal } from './recover.js';
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BatchAt } from '../../core/batch.js';
+import { Durability } from '../../core/ports.js';
 import { nameOf, testBatch, testBatchOf } from '../log.fixture.js';
 import { batchesOf, failure, MemoryFiles, openJournal, syncJournal } from './journal.fixture.js';
-import { Durability } from './journal.js';
+
 import { byteOf, ControlCell, PartitionCell, SEGMENT_HEADER_BYTES, segmentName, segmentOf } from './layout.js';
 
 const FIRST = segmentName(1);

@@ -4,10 +4,12 @@
  *
  * What is on disk only grows at its end, except that a group that could not be written whole is cut off again at once.
  */
+
 import { join } from 'node:path';
 import { BatchAt, stampBatch } from '../../core/batch.js';
 import { viewOf } from '../../core/frame.js';
 import { GROUP_COMMIT_BYTES_MAX } from '../../core/limits.js';
+import { Durability } from '../../core/ports.js';
 import { nativeCrc32c } from '../crc32c.js';
 import { type Files, isNoSpace, writeFully } from './files.js';
 import {
@@ -23,13 +25,6 @@ import {
   segmentName,
 } from './layout.js';
 import type { JournalStart } from './recover.js';
-
-export const Durability = {
-  /** Readable when on the disk. */
-  BEFORE_READ: 0,
-  /** Readable when written; on the disk soon after. */
-  LAZY: 1,
-} as const;
 
 /** After so much more was synced it is noted. */
 const NOTE_BYTES = 4 * 1024 * 1024;

@@ -1,9 +1,11 @@
 /** A process that appends to a log without end and prints what is acknowledged: `topic partition offset name`. */
+
 import { writeSync } from 'node:fs';
+import { Durability } from '../../core/ports.js';
 import { createDoorbell, Doorbell } from '../doorbell.js';
 import { testBatch } from '../log.fixture.js';
 import { openProducer } from './handles.js';
-import { Durability } from './journal.js';
+
 import { createLog } from './log.js';
 
 const [directory, round] = process.argv.slice(2) as [string, string];

@@ -25,8 +25,8 @@ import { PARTITIONS_MAX } from '../../core/limits.js';
 import { nativeCrc32c } from '../crc32c.js';
 
 export const SEGMENT_HEADER_BYTES = 8_192;
-export const SEGMENT_MAGIC = 0x4a4c_4e44;
-export const SEGMENT_VERSION = 1;
+const SEGMENT_MAGIC = 0x4a4c_4e44;
+const SEGMENT_VERSION = 1;
 
 const CRC_AT = 16;
 const CRC_FROM = 20;

@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BatchAt } from '../../core/batch.js';
 import { BATCH_BYTES_MAX } from '../../core/limits.js';
-import { AppendOutcome, type LogProducer, Refusal } from '../../core/ports.js';
+import { AppendOutcome, Durability, type LogProducer, Refusal } from '../../core/ports.js';
 import { createDoorbell, Doorbell } from '../doorbell.js';
 import { nameOf, testBatch, testBatchOf } from '../log.fixture.js';
 import { createRing } from '../ring.js';
 import { type Files, realFiles } from './files.js';
 import { openProducer } from './handles.js';
 import { failure } from './journal.fixture.js';
-import { Durability } from './journal.js';
+
 import { Control, ControlCell, createControl } from './layout.js';
 import { LogWriter } from './log-writer.js';
 import { JournalReader } from './reader.js';

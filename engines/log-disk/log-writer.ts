@@ -6,12 +6,12 @@
 import { BATCH_MAGIC, BatchAt, BatchFlag, writeU53LE } from '../../core/batch.js';
 import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
-import { AppendOutcome, Refusal } from '../../core/ports.js';
+import { AppendOutcome, Durability, Refusal } from '../../core/ports.js';
 import { Doorbell } from '../doorbell.js';
 import { RingReader, type RingRecord, RingWriter } from '../ring.js';
 import type { Files } from './files.js';
 import { OUTCOME_BYTES } from './handles.js';
-import { Durability, Journal } from './journal.js';
+import { Journal } from './journal.js';
 import { ControlCell } from './layout.js';
 import { isLoggable, type JournalStart } from './recover.js';
 

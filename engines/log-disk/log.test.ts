@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { DunlinError } from '../../core/errors.js';
+import { Durability } from '../../core/ports.js';
 import { createDoorbell, Doorbell } from '../doorbell.js';
 import { CONTRACT_PARTITIONS, type ContractOptions, logContract, type OpenedLog } from '../log.contract.js';
 import { testBatch } from '../log.fixture.js';
 import { openLog, openProducer } from './handles.js';
-import { Durability } from './journal.js';
+
 import { createLog, type EmbeddedLog } from './log.js';
 
 const root = mkdtempSync(join(tmpdir(), 'dunlin-log-'));

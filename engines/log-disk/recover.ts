@@ -73,7 +73,7 @@ export function batchAt(bytes: Uint8Array, view: DataView, at: number): number |
 }
 
 /** Goes through the batches of a segment's bytes. */
-export function scanSegment(bytes: Uint8Array, header: SegmentHeader): Scan {
+function scanSegment(bytes: Uint8Array, header: SegmentHeader): Scan {
   const view = viewOf(bytes);
   const offsets = [...header.offsets];
   const timesMs = [...header.timesMs];

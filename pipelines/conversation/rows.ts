@@ -42,7 +42,7 @@ export const Conv = {
   ADMINS: 14,
   DEVICES: 15,
 } as const;
-export const CONV_WORDS = 16;
+const CONV_WORDS = 16;
 
 export const ConversationFlag = { DIRTY: 1, GROUP: 2, CREATED: 4 } as const;
 
@@ -57,12 +57,12 @@ export const Part = {
   TYPING: 8,
   PARTITION: 9,
 } as const;
-export const PART_WORDS = 12;
+const PART_WORDS = 12;
 
 export const ParticipantFlag = { ADMIN: 1 } as const;
 
 export const Dev = { LOW: 1, HIGH: 2, COUNTER: 3, SEQ: 4, CODE: 5, NEXT: 6 } as const;
-export const DEV_WORDS = 8;
+const DEV_WORDS = 8;
 
 /** What a part of a conversation takes in an export (export.ts). */
 export const ExportBytes = { HEAD: 36, PARTICIPANT: 32, DEVICE: 20 } as const;

@@ -26,7 +26,7 @@ import type { UserState } from './state.js';
 const RECORD_HEADER_BYTES = 16;
 const KEY_MORE_BYTES = 5;
 
-export function chunkKey(partition: number, user: number, first: number, serial: number, part: number): Uint8Array {
+function chunkKey(partition: number, user: number, first: number, serial: number, part: number): Uint8Array {
   const prefix = inboxKey(partition, user, first);
   const key = new Uint8Array(prefix.length + KEY_MORE_BYTES);
   key.set(prefix);

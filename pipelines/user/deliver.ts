@@ -46,7 +46,7 @@ export function sendFrame(state: UserState, device: number, frame: Frame, positi
 }
 
 /** Sends the canonical frame at `at` to the device's connection. */
-export function sendBytes(
+function sendBytes(
   state: UserState,
   device: number,
   bytes: Uint8Array,

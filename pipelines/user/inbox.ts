@@ -56,7 +56,7 @@ export function linkEntry(state: UserState, user: number, previous: number, blob
   return entry;
 }
 
-export function kindOfBlob(state: UserState, blob: number): number {
+function kindOfBlob(state: UserState, blob: number): number {
   return state.memory.u8[frameAt(blob) + 2]!;
 }
 

@@ -73,7 +73,7 @@ export interface UserLimits {
   readonly catchUpEntries: number;
 }
 
-export const USER_LIMITS: UserLimits = {
+const USER_LIMITS: UserLimits = {
   devicesPerUser: DEVICES_PER_USER_MAX,
   blocksPerUser: BLOCKS_PER_USER_MAX,
   watchersPerUser: WATCHERS_PER_USER_MAX,
