@@ -64,6 +64,8 @@ export class Conversation {
 
   /** In the client's list of conversations with something to send. */
   queued = false;
+  /** A READ of it waits until reads may go again. */
+  readWaits = false;
   /** The application's read watermark; what was sent of it; what the server confirmed. */
   readWanted = 0;
   readSent = 0;

@@ -14,6 +14,7 @@ import {
   HEARTBEAT_MS,
   IDLE_TIMEOUT_MS,
   MESSAGE_BYTES_MAX,
+  READ_INTERVAL_MS,
   WATCH_TTL_MS,
 } from '../core/limits.js';
 import { encodeMembers } from '../core/members.js';
@@ -164,23 +165,48 @@ test('acks: after ACK_ENTRIES at once, else after ACK_DELAY_MS; HELLO carries th
   assert.equal(bench.connect().out()[0]!.inbox, ACK_ENTRIES + 2);
 });
 
-test('acks and reads go along with what cannot wait; alone they wait for the time of the ack', () => {
+test('an ack goes along with what cannot wait', () => {
   const bench = new Bench().live();
   bench.out();
-  bench.message(1).core.read(1, 2, 1);
-  assert.deepEqual(bench.kinds(), [], 'an ack is due soon: the read waits for it');
-  bench.send();
-  assert.deepEqual(bench.kinds(), [Kind.READ, Kind.MESSAGE, Kind.ACK]);
+  bench.message(1).send();
+  assert.deepEqual(bench.kinds(), [Kind.MESSAGE, Kind.ACK]);
   assert.deepEqual(bench.at(ACK_DELAY_MS).kinds(), [], 'nothing is left to acknowledge');
-  bench.message(2).core.read(1, 2, 2);
-  assert.deepEqual(bench.at(2 * ACK_DELAY_MS).kinds(), [Kind.ACK, Kind.READ]);
-  bench.message(3).core.read(1, 2, 3);
-  bench.core.stop(bench.nowMs);
+});
+
+test('the first READ goes at once, those of the next READ_INTERVAL_MS together, one a conversation', () => {
+  const bench = new Bench().live();
+  bench.out();
+  for (let seq = 1; seq <= 4; seq++) bench.message(seq);
+  bench.from({ kind: Kind.MESSAGE, convA: 1, convB: 3, device: deviceKey(3, 1), seq: 1, inbox: 5 });
+  bench.core.read(1, 2, 1);
+  assert.equal(bench.core.wakeAtMs, 0);
+  assert.deepEqual(bench.kinds(), [Kind.READ, Kind.ACK]);
+  bench.core.read(1, 2, 2);
+  bench.core.read(1, 3, 1);
+  bench.core.read(1, 2, 3);
+  assert.equal(bench.core.wakeAtMs, READ_INTERVAL_MS);
+  assert.deepEqual(bench.at(READ_INTERVAL_MS - 1).out(), []);
+  const reads = bench.at(READ_INTERVAL_MS).out();
   assert.deepEqual(
-    bench.kinds().toSorted(),
-    [Kind.READ, Kind.ACK, Kind.BYE].toSorted(),
-    'a goodbye leaves nothing behind',
+    reads.map(({ kind, convB, seq }) => [kind, convB, seq]),
+    [
+      [Kind.READ, 2, 3],
+      [Kind.READ, 3, 1],
+    ],
   );
+  bench.core.read(1, 2, 4);
+  bench.send();
+  assert.deepEqual(bench.kinds(), [Kind.READ, Kind.MESSAGE], 'a send to the conversation takes its read along');
+  assert.deepEqual(bench.at(2 * READ_INTERVAL_MS).kinds(), [], 'once is enough');
+});
+
+test('a goodbye leaves no read and no ack behind', () => {
+  const bench = new Bench().live().message(1);
+  bench.core.read(1, 2, 1);
+  bench.out();
+  bench.message(2).core.read(1, 2, 2);
+  bench.core.stop(bench.nowMs);
+  assert.deepEqual(bench.kinds().toSorted(), [Kind.READ, Kind.ACK, Kind.BYE].toSorted());
 });
 
 test('a hole drops the connection; the same hole on a third one is reported as lost', () => {

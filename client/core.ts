@@ -37,6 +37,7 @@ import {
   GROUP_MEMBERS_MAX,
   HEARTBEAT_MS,
   IDLE_TIMEOUT_MS,
+  READ_INTERVAL_MS,
   SEQUENCE_MAX,
   WATCH_TTL_MS,
   WATCHED_PER_USER_MAX,
@@ -95,8 +96,9 @@ export class ClientCore {
   /** Processed entries since the last ACK, and when the next one is due. */
   #unackedEntries = 0;
   #ackAtMs = NEVER;
-  /** Conversations with a READ that waits for company; one may be in it twice. */
+  /** Conversations with a READ that waits until reads may go again, and when that is. */
   readonly #reads: Conversation[] = [];
+  #readsAtMs = 0;
 
   #helloDue = false;
   #pingDue = false;
@@ -183,6 +185,7 @@ export class ClientCore {
     if (this.#checkAtMs < wakeAtMs) wakeAtMs = this.#checkAtMs;
     if (this.#watchAtMs < wakeAtMs) wakeAtMs = this.#watchAtMs;
     if (this.#pace.readyAtMs < wakeAtMs) wakeAtMs = this.#pace.readyAtMs;
+    if (this.#reads.length > 0 && this.#readsAtMs < wakeAtMs) wakeAtMs = this.#readsAtMs;
     for (const { retryAtMs } of this.#waiting) if (retryAtMs < wakeAtMs) wakeAtMs = retryAtMs;
     return wakeAtMs;
   }
@@ -223,7 +226,7 @@ export class ClientCore {
     this.#pace.restart(nowMs);
     this.#helloDue = true;
     this.#pingDue = false;
-    this.#reads.length = 0;
+    this.#dropReads();
     this.#ackAtMs = NEVER;
     this.#unackedEntries = 0;
     this.#checkAtMs = NEVER;
@@ -343,14 +346,12 @@ export class ClientCore {
       this.#pings = (this.#pings + 1) >>> 0;
       output.write(Kind.PING, 0, 0, 0, 0, 0, 0, this.#pings, EMPTY);
     }
-    if (output.frames > 0 || this.#byeDue) this.#endReadsWait();
-    if (this.isLive) this.#writeLive(nowMs);
-    // What can wait goes along with what cannot: a message costs far more than a frame in it.
-    if (output.frames > 0 && this.#ackAtMs !== NEVER && output.hasRoom(0)) {
-      this.#writeAck();
-      this.#endReadsWait();
-      if (this.isLive) this.#writeLive(nowMs);
+    if (this.isLive) {
+      if (this.#reads.length > 0 && (nowMs >= this.#readsAtMs || this.#byeDue)) this.#releaseReads(nowMs);
+      this.#writeLive(nowMs);
     }
+    // The ack can wait, so it goes along with what cannot: a message costs far more than a frame in it.
+    if (output.frames > 0 && this.#ackAtMs !== NEVER && output.hasRoom(0)) this.#writeAck();
     const isDone = this.#control.length === 0 && this.#readyHead === this.#ready.length;
     if (this.#byeDue && (isDone || !this.isLive) && output.hasRoom(0)) {
       output.write(Kind.BYE, 0, 0, 0, 0, 0, 0, 0, EMPTY);
@@ -367,8 +368,14 @@ export class ClientCore {
     this.#output.write(Kind.ACK, 0, 0, 0, 0, 0, this.#position, 0, EMPTY);
   }
 
-  #endReadsWait(): void {
+  #releaseReads(nowMs: number): void {
     for (const conversation of this.#reads) this.#enqueue(conversation);
+    this.#dropReads();
+    this.#readsAtMs = nowMs + READ_INTERVAL_MS;
+  }
+
+  #dropReads(): void {
+    for (const conversation of this.#reads) conversation.readWaits = false;
     this.#reads.length = 0;
   }
 
@@ -460,16 +467,19 @@ export class ClientCore {
     return entry.counter;
   }
 
-  /** Everything in the conversation up to `seq` was read. Sent again until the server has confirmed it. */
+  /**
+   * Everything in the conversation up to `seq` was read. The first goes at once, those of the next READ_INTERVAL_MS
+   * together and one a conversation, for they are watermarks. Sent again until the server has confirmed it.
+   */
   read(convA: number, convB: number, seq: number): void {
     const conversation = this.#open(convA, convB);
     const wanted = Math.min(seq, conversation.lastSeq);
     if (wanted <= conversation.readWanted) return;
     conversation.readWanted = wanted;
     this.#revision++;
-    // While an ack is about to go, reads go with it.
-    if (this.#ackAtMs === NEVER) this.#enqueue(conversation);
-    else if (this.isLive) this.#reads.push(conversation);
+    if (!this.isLive || conversation.readWaits) return;
+    conversation.readWaits = true;
+    this.#reads.push(conversation);
   }
 
   /** Tells the others that this user types; forgotten unless the link is live. */

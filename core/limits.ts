@@ -167,6 +167,8 @@ export const BACKOFF_MAX_MS = 30_000;
 /** An ack is sent at the latest after this time or this many entries. */
 export const ACK_DELAY_MS = 200;
 export const ACK_ENTRIES = 64;
+/** READs of one client go together, at most once in this time (the design: read receipts are batched, and of low priority). */
+export const READ_INTERVAL_MS = 500;
 /** Sends without an outcome that a client has on the wire in one conversation. */
 export const CLIENT_WINDOW = 256;
 /** Sends that a client's outbox holds; one more is refused to the application. */

@@ -2,7 +2,8 @@
 import { Generator } from './generator.js';
 import type { Command } from './messages.js';
 
-const generator = new Generator((report) => process.send?.(report));
+// A parent that is gone needs no report, and `disconnect` ends this process: so a failed send is not an error.
+const generator = new Generator((report) => process.send?.(report, () => {}));
 process.on('message', (command) => generator.handle(command as Command));
 // A Ctrl-C on the terminal reaches every process of the group; the coordinator decides what it means.
 process.on('SIGINT', () => {});
