@@ -18,7 +18,7 @@ import { parseTarget } from '../benchmarks/load/socket.js';
 import { readTrace } from '../benchmarks/load/trace.js';
 import { countPeople, planTrace, type TracePlan } from '../benchmarks/load/trace-plan.js';
 import { formatCount, formatMs, formatSpan, parseDurationMs, parseNumber } from '../benchmarks/load/units.js';
-import { mergeWorkload, parseWorkload, readField, type Workload } from '../benchmarks/load/workload.js';
+import { mergeWorkload, parseWorkload, readField, type Workload, warmUpOf } from '../benchmarks/load/workload.js';
 import { DunlinError } from '../core/errors.js';
 import { DEFAULT_URL, defaultDataDirectory } from './defaults.js';
 
@@ -42,6 +42,7 @@ interface LoadFlags {
   groups?: string;
   rate?: string;
   duration?: string;
+  warmUp?: string;
   drain?: string;
   bytes?: string;
   reads?: string;
@@ -85,6 +86,7 @@ export function loadCommand(): Command {
     .option('--groups <share>', 'share of the messages that go to groups')
     .option('--rate <number>', 'messages a second, all users together; with --find-max where the search begins')
     .option('--duration <time>', 'how long to send; with --trace, replay no more than this')
+    .option('--warm-up <time>', 'latencies of this first time, at most a tenth of the duration, are counted apart')
     .option('--drain <time>', 'after sending, wait at most this long until everything has arrived')
     .option('--bytes <p50[,p95[,max]]>', 'size of the messages: one size, or a distribution')
     .option('--reads <share>', 'share of the delivered messages that are read')
@@ -147,6 +149,7 @@ const WORKLOAD_FLAGS: readonly (readonly [keyof LoadFlags, string])[] = [
   ['groups', 'groups.share'],
   ['rate', 'rate'],
   ['duration', 'duration'],
+  ['warmUp', 'warm_up'],
   ['drain', 'drain'],
   ['reads', 'reads.share'],
   ['reconnects', 'reconnects.per_minute'],
@@ -295,6 +298,12 @@ function summaryLines(result: LoadResult): string[] {
   if (cut !== null) {
     lines.push(
       `Cut off by the server: ${formatCount(cut.cuts)} connections, median ${formatMs(cut.median)}, longest ${formatMs(cut.max)}; without the outages p99 was ${result.latency_steady_ms === null ? '–' : formatMs(result.latency_steady_ms.p99)}.`,
+    );
+  }
+  const warmUp = result.latency_warm_up_ms;
+  if (warmUp !== null) {
+    lines.push(
+      `In the warm-up of ${formatMs(warmUpOf(result.workload))}, which is not in these figures, p99 was ${formatMs(warmUp.p99)}.`,
     );
   }
   const rejected = Object.entries(result.rejected);

@@ -31,6 +31,15 @@ const EMPTY = new Uint8Array(0);
 /** Removed entries stay in the array until this many have gathered. */
 const COMPACT_AT = 64;
 
+/** Watermarks that the server told. */
+interface Marks {
+  readonly user: number;
+  delivered: number;
+  read: number;
+  /** Nothing was told yet. */
+  isNew: boolean;
+}
+
 export class Conversation {
   readonly a: number;
   readonly b: number;
@@ -75,12 +84,21 @@ export class Conversation {
   infoWanted = false;
   infoSent = false;
 
+  readonly #marks: Marks[] = [];
   readonly #entries: (Entry | undefined)[] = [];
   #head = 0;
 
   constructor(a: number, b: number) {
     this.a = a;
     this.b = b;
+  }
+
+  /** What is known of a user's watermarks, or of the group's (user 0): in a list, for there are two, this user's and one more. */
+  marksOf(user: number): Marks {
+    for (const marks of this.#marks) if (marks.user === user) return marks;
+    const added = { user, delivered: 0, read: 0, isNew: true };
+    this.#marks.push(added);
+    return added;
   }
 
   get mayCount(): boolean {

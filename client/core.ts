@@ -62,6 +62,8 @@ export type { FrameView } from './view.js';
 const PROTOCOL_VERSION = 1;
 const EMPTY = new Uint8Array(0);
 const NEVER = Number.POSITIVE_INFINITY;
+/** Slots, less one, of the cache in front of the maps of conversations: numbers of 53 bits are slow keys. */
+const RECENT_MASK = 31;
 
 export class ClientCore {
   readonly device: number;
@@ -78,6 +80,7 @@ export class ClientCore {
   /** Direct conversations by the other user, groups by their id. */
   readonly #direct = new Map<number, Conversation>();
   readonly #groups = new Map<number, Conversation>();
+  readonly #recent: (Conversation | undefined)[] = Array.from({ length: RECENT_MASK + 1 });
   /** Conversations with something to send, in order; `#readyHead` is the first. */
   #ready: Conversation[] = [];
   #readyHead = 0;
@@ -111,7 +114,6 @@ export class ClientCore {
   #watchAtMs = NEVER;
   readonly #blocks = new Map<number, boolean>();
   #devicesWanted = false;
-  readonly #receipts = new Map<Conversation, Map<number, { delivered: number; read: number }>>();
 
   constructor(options: ClientCoreOptions, events: ClientEvents) {
     const { device, random } = options;
@@ -863,21 +865,13 @@ export class ClientCore {
     if (conversation === undefined) return;
     const { seq, extra, inbox } = frame;
     const user = userOfDevice(frame.device);
-    let marks = this.#receipts.get(conversation);
-    if (marks === undefined) {
-      marks = new Map();
-      this.#receipts.set(conversation, marks);
-    }
-    const known = marks.get(user);
-    const delivered = Math.max(known?.delivered ?? 0, seq, extra);
-    const read = Math.max(known?.read ?? 0, extra);
-    const isNews = known === undefined || delivered > known.delivered || read > known.read;
-    if (known === undefined) {
-      marks.set(user, { delivered, read });
-    } else {
-      known.delivered = delivered;
-      known.read = read;
-    }
+    const marks = conversation.marksOf(user);
+    const delivered = Math.max(marks.delivered, seq, extra);
+    const read = Math.max(marks.read, extra);
+    const isNews = delivered > marks.delivered || read > marks.read || marks.isNew;
+    marks.isNew = false;
+    marks.delivered = delivered;
+    marks.read = read;
     if (user === this.user && read > conversation.readConfirmed) conversation.readConfirmed = read;
     this.#deliver(inbox, false, nowMs);
     if (isNews) this.#events.receipt?.(conversation.a, conversation.b, user, delivered, read);
@@ -965,8 +959,14 @@ export class ClientCore {
   /** The conversation of a received frame; undefined, and a violation, if it cannot be one of this user's. */
   #find(frame: FrameView, nowMs: number): Conversation | undefined {
     const { convA, convB } = frame;
+    const slot = (convA ^ convB) & RECENT_MASK;
+    const recent = this.#recent[slot];
+    if (recent !== undefined && recent.a === convA && recent.b === convB) return recent;
     const known = this.#lookUp(convA, convB);
-    if (known !== undefined && known.a === convA && known.b === convB) return known;
+    if (known !== undefined && known.a === convA && known.b === convB) {
+      this.#recent[slot] = known;
+      return known;
+    }
     if (this.#isOwn(convA, convB)) return this.#add(convA, convB);
     this.#violation(
       `A frame of kind ${frame.kind} came for conversation (${convA}, ${convB}), not this user's.`,

@@ -160,6 +160,12 @@ export const BATCH_LINGER_MS = 2;
 /** New sends are refused while a partition's lane is this far behind its log. */
 export const BACKLOG_BYTES_MAX = 16 * MIB;
 
+/**
+ * Young generation of a lane's and a gateway's heap, and of a load generator's: what lives for one batch must die before the
+ * collector copies it. V8's own choice is half of this.
+ */
+export const YOUNG_GENERATION_MIB = 96;
+
 // --- client -----------------------------------------------------------------------------------------------------------
 /** Reconnect backoff: 1 s × 2ⁿ up to 30 s, with jitter (the design's client-side reconnection logic). */
 export const BACKOFF_BASE_MS = 1_000;

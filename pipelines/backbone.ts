@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { DunlinError } from '../core/errors.js';
 import { StageId } from '../core/keys.js';
-import { BACKLOG_BYTES_MAX, RING_BYTES } from '../core/limits.js';
+import { BACKLOG_BYTES_MAX, RING_BYTES, YOUNG_GENERATION_MIB } from '../core/limits.js';
 import { Durability } from '../core/ports.js';
 import { type DataDirectory, openDataDirectory } from '../engines/data-directory.js';
 import { createDoorbell, Doorbell } from '../engines/doorbell.js';
@@ -242,6 +242,7 @@ class EmbeddedBackbone implements Backbone {
       workerData: data,
       transferList: [store.port],
       name,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB },
     });
   }
 
@@ -299,7 +300,11 @@ class EmbeddedBackbone implements Backbone {
       order: gateway.order.buffer as SharedArrayBuffer,
     };
     const url = new URL('../gateway/gateway-worker.js', import.meta.url);
-    const worker = new Worker(url, { workerData: data, name: `gateway-${gateway.number}` });
+    const worker = new Worker(url, {
+      workerData: data,
+      name: `gateway-${gateway.number}`,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB },
+    });
     worker.once('exit', () => {
       gateway.listening = false;
       Atomics.store(this.#gatewaysUp, gateway.number, 0);

@@ -162,6 +162,7 @@ export class LoadRun {
   readonly #summaries = new Map<number, Summary>();
   readonly #latencies = {
     all: new Histogram(),
+    warmUp: new Histogram(),
     steady: new Histogram(),
     resumed: new Histogram(),
     ack: new Histogram(),
@@ -262,6 +263,7 @@ export class LoadRun {
         break;
       case 'latencies':
         this.#latencies.all.addState(report.latencies.all);
+        this.#latencies.warmUp.addState(report.latencies.warmUp);
         this.#latencies.steady.addState(report.latencies.steady);
         this.#latencies.resumed.addState(report.latencies.resumed);
         this.#latencies.ack.addState(report.latencies.ack);
@@ -547,6 +549,11 @@ export class LoadRun {
     this.#last = await this.#poll();
     this.#tellAll({ type: 'finish' });
     await this.#until(() => this.#finished === this.#ports.length);
+    const { all, warmUp } = this.#latencies;
+    if (all.count > 0) return;
+    // Stopped within the warm-up: there are no other figures.
+    all.add(warmUp);
+    warmUp.reset();
   }
 
   // --- the verdict -----------------------------------------------------------------------------------------------------------------
@@ -575,6 +582,7 @@ export class LoadRun {
       violations: countByGuarantee(violations),
       first_violation: this.#first ?? null,
       latency_ms: summarise(this.#latencies.all),
+      latency_warm_up_ms: summarise(this.#latencies.warmUp),
       latency_steady_ms: summarise(this.#latencies.steady),
       latency_resumed_ms: summarise(this.#latencies.resumed),
       ack_ms: summarise(this.#latencies.ack),

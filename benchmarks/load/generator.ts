@@ -28,6 +28,7 @@ import { openIssuer, type TokenIssuer } from './tokens.js';
 import { readTrace } from './trace.js';
 import { planTrace, TraceArrivals, tracePopulation } from './trace-plan.js';
 import { contentOf, type MemberChange, Verifier } from './verify.js';
+import { warmUpOf } from './workload.js';
 
 /** What is due is sent this often; also the worst that the loop itself adds to a latency when it is idle. */
 const LOOP_MS = 2;
@@ -113,11 +114,13 @@ export class Generator implements DeviceHost {
   #wanted = 0;
   readonly #interval = new Histogram();
   readonly #all = new Histogram();
+  readonly #warmUp = new Histogram();
   readonly #steady = new Histogram();
   readonly #resumed = new Histogram();
   readonly #ack = new Histogram();
 
   #startMs = Number.POSITIVE_INFINITY;
+  #warmUntilMs = 0;
   readonly #next: Arrival = emptyArrival();
   #hasNext = false;
   #sending = false;
@@ -281,8 +284,10 @@ export class Generator implements DeviceHost {
 
   #begin(atMs: number): void {
     this.#startMs = atMs;
+    this.#warmUntilMs = atMs + warmUpOf(this.#plan.workload);
     this.#sending = true;
-    for (const histogram of [this.#interval, this.#all, this.#steady, this.#resumed, this.#ack]) histogram.reset();
+    for (const histogram of [this.#interval, this.#all, this.#warmUp, this.#steady, this.#resumed, this.#ack])
+      histogram.reset();
     this.#advance();
     this.#planCut(Math.max(atMs, this.#nowMs));
   }
@@ -311,6 +316,7 @@ export class Generator implements DeviceHost {
       outages: Float64Array.from(this.#outages),
       latencies: {
         all: this.#all.state(),
+        warmUp: this.#warmUp.state(),
         steady: this.#steady.state(),
         resumed: this.#resumed.state(),
         ack: this.#ack.state(),
@@ -636,6 +642,10 @@ export class Generator implements DeviceHost {
       return;
     }
     this.#interval.recordMs(ms);
+    if (intendedMs < this.#warmUntilMs) {
+      this.#warmUp.recordMs(ms);
+      return;
+    }
     this.#all.recordMs(ms);
     if (touched === CutKind.NONE) this.#steady.recordMs(ms);
   }
@@ -711,7 +721,8 @@ export class Generator implements DeviceHost {
     if (change === undefined) {
       this.#counters.acked++;
       const intendedMs = inFlight.intendedMs[slot]!;
-      if (this.#cuts.touched(device.index, device.index, intendedMs, this.#nowMs) !== CutKind.PLANNED) {
+      const touched = this.#cuts.touched(device.index, device.index, intendedMs, this.#nowMs);
+      if (touched !== CutKind.PLANNED && intendedMs >= this.#warmUntilMs) {
         this.#ack.recordMs(this.#nowMs - intendedMs);
       }
     } else {

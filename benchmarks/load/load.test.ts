@@ -114,9 +114,12 @@ describe('whole runs', { concurrency: 4 }, () => {
 
   test('three generators share one load, and agree', async () => {
     await withServer({}, async (server) => {
-      const result = await load(planOf(server.url, {}, { processes: 3 }));
+      const result = await load(planOf(server.url, { warmUpMs: 5_000 }, { processes: 3 }));
       assert.ok(result.ok, explain(result));
       assert.equal(result.sent, result.acked);
+      const { latency_ms: latency, latency_warm_up_ms: warmUp } = result;
+      assert.ok(warmUp!.count > 0 && warmUp!.count < latency!.count / 2, 'the first tenth of the run counts apart');
+      assert.equal(latency!.count + warmUp!.count, result.delivered);
     });
   });
 

@@ -128,6 +128,7 @@ export interface Stats {
 
 export interface Latencies {
   readonly all: HistogramState;
+  readonly warmUp: HistogramState;
   readonly steady: HistogramState;
   readonly resumed: HistogramState;
   readonly ack: HistogramState;

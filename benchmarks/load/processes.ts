@@ -1,6 +1,7 @@
 /** Where generators run: in processes of their own, or, for tests and small loads, in this one. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { YOUNG_GENERATION_MIB } from '../../core/limits.js';
 import { Generator } from './generator.js';
 import type { Command, GeneratorPort, Report } from './messages.js';
 
@@ -10,7 +11,11 @@ const EXIT_MS = 2_000;
 
 /** A generator in a child process; its death is reported as a failure. */
 export function forkGenerator(): GeneratorPort {
-  const child: ChildProcess = fork(CHILD_FILE, [], { serialization: 'advanced' });
+  const child: ChildProcess = fork(CHILD_FILE, [], {
+    serialization: 'advanced',
+    // A semi-space is a third of the young generation.
+    execArgv: [...process.execArgv, `--max-semi-space-size=${YOUNG_GENERATION_MIB / 3}`],
+  });
   let listener: ((report: Report) => void) | undefined;
   let closing = false;
   const gone = new Promise<void>((resolve) => {

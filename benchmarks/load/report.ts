@@ -291,6 +291,7 @@ function tiles(result: LoadResult): string {
 function latencyRows(result: LoadResult): string {
   const rows: [string, LoadResult['latency_ms']][] = [
     ['delivery', result.latency_ms],
+    ['delivery, in the warm-up', result.latency_warm_up_ms],
     ['delivery, without outages', result.latency_steady_ms],
     ['acknowledged (SENT)', result.ack_ms],
     ['caught up after a cut', result.latency_resumed_ms],

@@ -79,9 +79,14 @@ export interface LoadResult {
   /** How many violations of each guarantee were seen. */
   violations: Record<string, number>;
   first_violation: ShownViolation | null;
-  /** From the intended time of sending to each receiving device; without what a planned cut of the generator touched. */
+  /**
+   * From the intended time of sending to each receiving device, for what was due after the warm-up; without what a planned
+   * cut of the generator touched.
+   */
   latency_ms: LatencySummary | null;
-  /** The same without what an outage touched. */
+  /** The same for what was due in the warm-up. */
+  latency_warm_up_ms: LatencySummary | null;
+  /** Of latency_ms, without what an outage touched. */
   latency_steady_ms: LatencySummary | null;
   /** What a cut or an offline time touched: catch-up. */
   latency_resumed_ms: LatencySummary | null;

@@ -17,6 +17,8 @@ export interface Workload {
   ratePerSecond: number;
   arrivals: ArrivalProcess;
   durationMs: number;
+  /** At most WARM_UP_SHARE of the duration: `warmUpOf`. */
+  warmUpMs: number;
   drainMs: number;
   activityZipf: number;
   userRateMax: number;
@@ -41,6 +43,14 @@ interface Field {
   readonly allowed: string;
   /** The value, or undefined if the text is not allowed. */
   read(text: string): number | string | undefined;
+}
+
+/** The warm-up is never more than this share of the duration. */
+const WARM_UP_SHARE = 0.1;
+
+/** How long after the start latencies are counted apart, ms. */
+export function warmUpOf({ warmUpMs, durationMs }: Workload): number {
+  return Math.min(warmUpMs, durationMs * WARM_UP_SHARE);
 }
 
 /** Highest number of users in one run: the base of a run's user ids leaves this much room. */
@@ -90,6 +100,7 @@ export const WORKLOAD_FIELDS: ReadonlyMap<string, Field> = new Map<string, Field
     },
   ],
   ['duration', duration('durationMs', 100, 7 * DAY_MS)],
+  ['warm_up', duration('warmUpMs', 0, DAY_MS)],
   ['drain', duration('drainMs', 0, DAY_MS)],
   ['activity.zipf', number('activityZipf', 0, 5)],
   ['activity.user_rate_max', number('userRateMax', 0.001, 1_000_000)],
