@@ -1,13 +1,8 @@
 /** A gateway from end to end: real WebSockets on one side, a backbone in small on the other, time as the tests say. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import fs from 'node:fs';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { connect as connectTls, type SecureVersion } from 'node:tls';
 import { type ClientOptions, WebSocket } from 'ws';
 import { CloseCodes, DunlinError } from '../core/errors.js';
 import { encodeAll } from '../core/frame.fixture.js';
@@ -18,13 +13,12 @@ import { AppendOutcome } from '../core/ports.js';
 import { FakeBackbone, FakeClock } from './gateway.fixture.js';
 import { Gateway } from './gateway.js';
 import { GatewayMetrics } from './gateway-metrics.js';
-import { Sockets, type TlsFiles } from './sockets.js';
+import { Sockets } from './sockets.js';
 
 const TIMEOUT = { timeout: 30_000 };
 
 interface WorldOptions {
   readonly connectionsPerAddress?: number;
-  readonly tls?: TlsFiles;
 }
 
 const worlds: World[] = [];
@@ -47,7 +41,7 @@ class World {
   isLogLost = false;
   #isPumping = false;
 
-  constructor({ connectionsPerAddress = 1_000, tls }: WorldOptions = {}) {
+  constructor({ connectionsPerAddress = 1_000 }: WorldOptions = {}) {
     const gateway = new Gateway({
       gatewayNumber: 2,
       incarnation: 5,
@@ -76,7 +70,6 @@ class World {
     this.sockets = new Sockets({
       host: '127.0.0.1',
       port: 0,
-      ...(tls === undefined ? {} : { tls }),
       accept: (upgrade) => gateway.accept(upgrade),
       refused: (answer) => gateway.refused(answer),
       opened: (session) => gateway.opened(session),
@@ -485,64 +478,4 @@ test('a port that is taken is named', () => {
   const second = new Sockets(options);
   assert.throws(() => second.listen(true), DunlinError);
   second.close();
-});
-
-// --- TLS ------------------------------------------------------------------------------------------------------------------------
-
-const directory = fs.mkdtempSync(join(tmpdir(), 'dunlin-gateway-'));
-after(() => fs.rmSync(directory, { recursive: true }));
-
-function makeCertificate(name: string, algorithm: readonly string[]): TlsFiles {
-  const files = { keyFile: join(directory, `${name}.key`), certFile: join(directory, `${name}.crt`) };
-  const args = ['req', '-x509', '-nodes', '-subj', '/CN=localhost', '-days', '2', ...algorithm];
-  const { status, stderr } = spawnSync('openssl', [...args, '-keyout', files.keyFile, '-out', files.certFile]);
-  assert.equal(status, 0, String(stderr));
-  return files;
-}
-
-/** The protocol of a handshake, or the error's code. */
-async function handshake(port: number, minVersion: SecureVersion, maxVersion: SecureVersion): Promise<string> {
-  return await new Promise((resolve) => {
-    const options = {
-      host: '127.0.0.1',
-      port,
-      rejectUnauthorized: false,
-      minVersion,
-      maxVersion,
-      ciphers: 'ALL:@SECLEVEL=0',
-    };
-    const socket = connectTls(options, () => {
-      resolve(socket.getProtocol()!);
-      socket.destroy();
-    });
-    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
-  });
-}
-
-test('TLS 1.3 is spoken, and nothing older, with RSA and with elliptic-curve certificates', TIMEOUT, async () => {
-  for (const tls of [
-    makeCertificate('rsa', ['-newkey', 'rsa:2048']),
-    makeCertificate('ec', ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']),
-  ]) {
-    const world = new World({ tls });
-    assert.equal(await handshake(world.port, 'TLSv1.2', 'TLSv1.3'), 'TLSv1.3');
-    assert.match(
-      await handshake(world.port, 'TLSv1.2', 'TLSv1.2'),
-      /^E.*(HANDSHAKE_FAILURE|PROTOCOL_VERSION|ECONNRESET)/,
-    );
-    assert.match(await handshake(world.port, 'TLSv1', 'TLSv1.1'), /^E/);
-    const headers = { authorization: `Bearer ${world.token(1)}` };
-    const client = new Client(`wss://127.0.0.1:${world.port}/socket`, { headers, rejectUnauthorized: false });
-    await client.hello();
-    client.send(makeFrame({ kind: Kind.PING, extra: 3 }));
-    await client.until(() => client.of(Kind.PONG).length === 1);
-  }
-});
-
-test('a key or a certificate that is of no use is named', () => {
-  const tls = { keyFile: join(directory, 'none.key'), certFile: join(directory, 'none.crt') };
-  assert.throws(() => new World({ tls }), /TLS cannot start with the key .*none\.key/);
-  fs.writeFileSync(tls.keyFile, 'no key');
-  fs.writeFileSync(tls.certFile, 'no certificate');
-  assert.throws(() => new World({ tls }), DunlinError);
 });

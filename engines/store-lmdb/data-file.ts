@@ -16,6 +16,7 @@
  */
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { getSystemErrorName } from 'node:util';
 import { DunlinError } from '../../core/errors.js';
 
 const META_BYTES = 168;
@@ -37,9 +38,10 @@ interface MetaPage {
   readonly transaction: number;
 }
 
-/** Sentence for a failed system call on `path`. */
+/** Sentence for a failed system call on `path`, be it Node's, which names it, or LMDB's, which tells its number. */
 export function describeFailure(path: string, error: unknown): DunlinError {
-  const { code, message } = error as NodeJS.ErrnoException;
+  const { code: nameOrNumber, message } = error as { readonly code?: string | number; readonly message: string };
+  const code = typeof nameOrNumber === 'number' && nameOrNumber > 0 ? getSystemErrorName(-nameOrNumber) : nameOrNumber;
   if (code === 'EROFS') return new DunlinError(`the store ${path} is on a read-only file system: it cannot be written`);
   if (code === 'EACCES' || code === 'EPERM')
     return new DunlinError(`the store ${path} cannot be written: permission denied`);
