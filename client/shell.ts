@@ -345,9 +345,10 @@ export class ClientShell extends Emitter<ShellEvents> {
     return await this.send(group, encodeUsers(users), { kind: Kind.GROUP_ROLE, role: isAdmin ? 1 : 0 });
   }
 
-  /** Everything up to `seq` was read. */
+  /** Everything up to `seq` was read. Saved at once, though it is told to the others within half a second only. */
   read(conversation: ConversationId, seq: number): void {
     this.#live().read(conversation.a, conversation.b, seq);
+    this.#saveDue = true;
     this.#pump();
   }
 

@@ -7,6 +7,15 @@ function chat(server: Server, as: string, to: string): Program {
   return runDunlin(['chat', '--as', as, '--to', to, '--url', server.url, '--data', server.data]);
 }
 
+/** Waits until the other side has read up to this sequence, or further. */
+async function readUpTo(chatter: Program, seq: number): Promise<void> {
+  for (let from = 0; ; from++) {
+    const line = await chatter.line(/^read \d+/, from);
+    if (Number(/\d+/.exec(line)) >= seq) return;
+    from = chatter.lines.indexOf(line, from);
+  }
+}
+
 test('ticks, a kill between two lines, and a restart of one side', async () => {
   let server = await startServer();
   const ada = chat(server, 'ada', 'bo');
@@ -25,6 +34,8 @@ test('ticks, a kill between two lines, and a restart of one side', async () => {
   server = await restartServer(server);
   await bo.line(/second/);
   await ada.line(/answer/);
+  // Bo's client tells what was read after it has saved it: from then on the message is never shown again.
+  await readUpTo(ada, Number(/\d+/.exec(await ada.line(/^sent ([2-9])/))));
 
   bo.kill('SIGKILL');
   await bo.exit;
