@@ -114,8 +114,10 @@ export class Link {
   }
 
   /**
-   * The connection, or the attempt, is over. Full jitter: a uniform share of 1 s · 2ⁿ, at most 30 s, so that those who
-   * lost one server do not come back together. Returns the code that counts: GOAWAY's, if there was one.
+   * The connection, or the attempt, is over. The next attempt comes within 1 s, those after it after 1 s · 2ⁿ, at most
+   * 30 s, half of it jitter, so that those who lost one server do not come back together. Not all of it: short waits by
+   * chance are failures while a server restarts, and failures make long waits (measured: docs/decisions/0010-backoff.md).
+   * Returns the code that counts: GOAWAY's, if there was one.
    */
   closed(code: number, nowMs: number, retryAfterMs: number): number {
     const effective = this.#goaway === 0 ? code : this.#goaway;
@@ -132,8 +134,9 @@ export class Link {
       return effective;
     }
     const ceilingMs = Math.min(BACKOFF_BASE_MS * 2 ** this.#failures, BACKOFF_MAX_MS);
+    const floorMs = this.#failures === 0 ? 0 : ceilingMs / 2;
     this.#failures++;
-    this.reconnectAtMs = nowMs + retryAfterMs + this.#random.between(0, ceilingMs);
+    this.reconnectAtMs = nowMs + retryAfterMs + this.#random.between(floorMs, ceilingMs);
     return effective;
   }
 
