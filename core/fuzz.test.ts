@@ -1,11 +1,9 @@
 /**
  * Every parser of untrusted bytes, with a million inputs each: valid ones of which some bytes were changed or cut, and random
  * ones that are full of bytes to which msgpack gives a meaning. A parser must not throw, must stay within its bounds, and
- * what it takes must be the same when it is written again. `DUNLIN_SEED=n` repeats a run, `DUNLIN_FUZZ=n` sets the number of
- * inputs. Inputs are made in one buffer and checked with plain comparisons: making them must not cost more than parsing them.
+ * what it takes must be the same when it is written again. fuzz.fixture.ts tells how a run is repeated.
  */
-import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { encode } from '@msgpack/msgpack';
 import { BatchBuilder, BatchKind, checkBatch } from './batch.js';
 import { canonicalTable, checkDeviceTable, encodeDeviceTable, findPart, readDeviceTable } from './device-table.js';
@@ -14,99 +12,17 @@ import {
   type ArrayWidth,
   type BinWidth,
   encodeLoosely,
-  hexOf,
   itemsOf,
-  TELLING_BYTES,
   writeArray,
   writeBinary,
   writeNumber,
 } from './frame.fixture.js';
 import { type Frame, makeFrame, readFrame, readU53, scanFrame, viewOf, writeFrame } from './frame.js';
+import { fail, fuzz, SEED } from './fuzz.fixture.js';
 import { FRAME_HEADER_BYTES } from './limits.js';
 import { encodeMembers, readMembers } from './members.js';
 import { readLooseFrame } from './msgpack.js';
 import { Prng } from './prng.js';
-
-const SEED = Number(process.env['DUNLIN_SEED'] ?? Date.now());
-const INPUTS = Number(process.env['DUNLIN_FUZZ'] ?? 1_000_000);
-/** Bytes behind the input: a parser that reads on would take them for more. */
-const BEHIND = 64;
-const TELLING = Uint8Array.from(TELLING_BYTES);
-
-/** One input after the other in the same buffer, always at `start`, so that offsets are not taken for granted. */
-class Inputs {
-  readonly bytes = new Uint8Array(4_096);
-  readonly view = viewOf(this.bytes);
-  readonly start = 8;
-  end = 0;
-  readonly #random: Prng;
-  readonly #valid: readonly Uint8Array[];
-
-  constructor(random: Prng, valid: readonly Uint8Array[]) {
-    this.#random = random;
-    this.#valid = valid;
-  }
-
-  #byte(): number {
-    const draw = this.#random.u32();
-    return (draw & 0x100) !== 0 ? draw & 0xff : TELLING[(draw >>> 9) % TELLING.length]!;
-  }
-
-  next(): void {
-    const random = this.#random;
-    const draw = random.u32();
-    if ((draw & 7) === 0) this.#makeRandom((draw >>> 3) % 100);
-    else this.#mutate(this.#valid[(draw >>> 3) % this.#valid.length]!);
-    this.bytes.fill(0x91, this.end, this.end + BEHIND);
-  }
-
-  #makeRandom(length: number): void {
-    this.end = this.start + length;
-    for (let at = this.start; at < this.end; at++) this.bytes[at] = this.#byte();
-  }
-
-  #mutate(valid: Uint8Array): void {
-    const random = this.#random;
-    this.bytes.set(valid, this.start);
-    const draw = random.u32();
-    // A quarter is cut; each has 0 to 3 bytes changed, mostly near the head, where the meaning is.
-    this.end = this.start + ((draw & 3) === 0 ? random.below(valid.length + 1) : valid.length);
-    const reach = Math.min(valid.length, (draw & 4) === 0 ? FRAME_HEADER_BYTES : valid.length);
-    for (let changes = (draw >>> 3) & 3; changes > 0; changes--)
-      this.bytes[this.start + random.below(reach)] = this.#byte();
-  }
-
-  get length(): number {
-    return this.end - this.start;
-  }
-
-  describe(): string {
-    return `seed ${SEED}, input ${hexOf(this.bytes.subarray(this.start, this.end))}`;
-  }
-}
-
-function fail(inputs: Inputs, what: string): never {
-  assert.fail(`${what}: ${inputs.describe()}`);
-}
-
-/** Runs a parser over the inputs; `check` returns true if it took the input, and throws if something is wrong. */
-function fuzz(t: TestContext, label: string, valid: readonly Uint8Array[], check: (inputs: Inputs) => boolean): void {
-  t.diagnostic(`DUNLIN_SEED=${SEED}`);
-  const inputs = new Inputs(new Prng(SEED).fork(label), valid);
-  let taken = 0;
-  for (let n = 0; n < INPUTS; n++) {
-    inputs.next();
-    try {
-      if (check(inputs)) taken++;
-    } catch (error) {
-      if (error instanceof assert.AssertionError) throw error;
-      fail(inputs, `it threw ${String(error)}`);
-    }
-  }
-  t.diagnostic(`${taken} of ${INPUTS} were taken`);
-  // Both ways must be well trodden, or the test says nothing.
-  assert.ok(taken > INPUTS / 20 && taken < (INPUTS * 19) / 20, `${taken} of ${INPUTS} were taken`);
-}
 
 function someFrames(random: Prng): Frame[] {
   return Array.from({ length: 32 }, (_, n) =>

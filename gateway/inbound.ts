@@ -199,7 +199,7 @@ export class Inbound {
   }
 
   #toUser(session: Session, kind: number, bytes: Uint8Array, view: DataView, at: number, length: number): void {
-    const { userPartitions } = this.#options;
+    const { conversationPartitions, userPartitions } = this.#options;
     switch (kind) {
       case Kind.PING:
         this.#replies.add(makeFrame({ kind: Kind.PONG, extra: view.getUint32(at + At.EXTRA), time: this.#wallMs }));
@@ -207,13 +207,22 @@ export class Inbound {
       case Kind.BYE:
         session.isClean = true;
         return;
-      case Kind.WATCH:
-      case Kind.BLOCK: {
+      case Kind.WATCH: {
         const other = readU53(view, at + At.CONV_B);
         if (!isUserId(other)) return this.#bad(session, view, at, ErrorCodes.BAD_VALUE);
-        const owner = kind === Kind.WATCH ? other : userOfDevice(session.device);
-        const partition = partitionOfUser(owner, userPartitions);
+        const partition = partitionOfUser(other, userPartitions);
         if (!this.#append(session, Topic.USER, partition, kind, bytes, at, length)) this.#busy(session, view, at);
+        return;
+      }
+      case Kind.BLOCK:
+      case Kind.DEVICE_REMOVE: {
+        if (kind === Kind.BLOCK && !isUserId(readU53(view, at + At.CONV_B))) {
+          return this.#bad(session, view, at, ErrorCodes.BAD_VALUE);
+        }
+        // Changes for good: through the topic that is read only when it is on the disk (pipelines/conversation/fanout.ts).
+        const partition = partitionOfUser(userOfDevice(session.device), conversationPartitions);
+        if (!this.#append(session, Topic.CONVERSATION, partition, kind, bytes, at, length))
+          this.#busy(session, view, at);
         return;
       }
       default: {

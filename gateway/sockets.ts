@@ -92,7 +92,7 @@ class UwsSocket implements Socket {
 const decoder = new TextDecoder();
 
 /** The token, and the sub-protocol to answer with ("" for none). */
-function bearer(request: HttpRequest): { token: string; protocol: string } {
+export function bearer(request: Pick<HttpRequest, 'getHeader' | 'getQuery'>): { token: string; protocol: string } {
   const [protocol = '', inProtocols = ''] = request
     .getHeader('sec-websocket-protocol')
     .split(',')

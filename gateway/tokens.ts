@@ -48,7 +48,7 @@ export type Verify = (token: string) => Identity | TokenRefusal;
 
 type Algorithm = 'EdDSA' | 'RS256';
 
-interface VerifyingKey {
+export interface VerifyingKey {
   readonly id: string | undefined;
   readonly algorithm: Algorithm;
   readonly key: KeyObject;
@@ -92,10 +92,19 @@ function keyOfJwk(jwk: JWK): VerifyingKey | undefined {
 }
 
 /** The keys of a JWKS, a JWK or a PEM. Throws if there is none of use. */
-function parseKeys(text: string): readonly VerifyingKey[] {
+export function parseKeys(text: string): readonly VerifyingKey[] {
   if (text.includes('-----BEGIN')) return atLeastOne([verifyingKey(createPublicKey(text))]);
-  const json = JSON.parse(text) as { readonly keys?: readonly JWK[] } & JWK;
-  return atLeastOne((json.keys ?? [json]).map(keyOfJwk));
+  const json = JSON.parse(text) as { readonly keys?: unknown } | null;
+  return atLeastOne((Array.isArray(json?.keys) ? json.keys : [json]).map(keyOfAny));
+}
+
+/** What is not understood in a set is passed over (RFC 7517, 5): it must not take the good keys with it. */
+function keyOfAny(value: unknown): VerifyingKey | undefined {
+  try {
+    return keyOfJwk(value as JWK);
+  } catch {
+    return undefined;
+  }
 }
 
 function atLeastOne(keys: readonly (VerifyingKey | undefined)[]): readonly VerifyingKey[] {

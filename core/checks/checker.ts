@@ -5,7 +5,7 @@
  * Feed it what each hosted device's *application* sees, in the order in which it sees it: repetitions that a client drops
  * by their sequence are no events. Sends of a device must be told before anything that answers them.
  */
-import { isDirect, mix32 } from '../ids.js';
+import { directConversation, isDirect, mix32 } from '../ids.js';
 import { SEQUENCE_MAX } from '../limits.js';
 import {
   DeviceAt,
@@ -94,6 +94,19 @@ export class Checker {
       const at = ledger.pairs.at(pair);
       if (u32[at + PairAt.FROM] === from) u32[at + PairAt.UNTIL] = seq;
     });
+  }
+
+  /** One user blocks another: from now on neither need be told what becomes of its messages to the other. */
+  blocked(user: number, other: number): void {
+    const { ledger } = this;
+    const { a, b } = directConversation(user, other);
+    const conversation = ledger.conversation(a, b);
+    for (const one of [user, other]) {
+      ledger.eachDevice(ledger.user(one), (device) => {
+        const at = ledger.pairs.at(ledger.pair(device, conversation));
+        ledger.memory.u32[at + PairAt.FLAGS]! |= PairFlag.BLOCKED;
+      });
+    }
   }
 
   /** A device that is new to its user sees the conversation from `seq` on, though its user was there before. */

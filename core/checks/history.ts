@@ -188,6 +188,8 @@ export class HistoryChecker {
       case 'leave':
         return this.#checker.left(event.a, event.b, event.user, event.seq);
       case 'block':
+        if (event.on === 1 && event.user !== userOfDevice(event.device))
+          this.#checker.blocked(userOfDevice(event.device), event.user);
         return this.#blocks.acknowledged(event.device, event.user, event.on === 1);
       case 'watch':
         return this.#presence.watch(event.device, event.user, event.on === 1, event.at);

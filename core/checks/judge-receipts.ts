@@ -158,7 +158,7 @@ class ReceiptJudging {
       bounds.deliveredMax = Math.max(bounds.deliveredMax, last);
       bounds.read = Math.max(bounds.read, u32[at + PairAt.READ_SURE]!);
       bounds.readMax = Math.max(bounds.readMax, u32[at + PairAt.READ]!);
-      isGapped ||= (u32[at + PairAt.FLAGS]! & PairFlag.GAPPED) !== 0;
+      isGapped ||= (u32[at + PairAt.FLAGS]! & (PairFlag.GAPPED | PairFlag.BLOCKED)) !== 0;
     });
     if (!isHosted) return { delivered: 0, deliveredMax: head, read: 0, readMax: head };
     // Nothing is told about what a blocked or expired message left behind.

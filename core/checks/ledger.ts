@@ -71,6 +71,8 @@ export const PairFlag = {
   REJOINED: 4,
   /** A violation was reported. */
   FAILED: 8,
+  /** One of the two users of a direct conversation blocked the other, once at least: what they are told is not complete. */
+  BLOCKED: 16,
 } as const;
 
 /** What became of a send. `unknown` (no outcome came) may go either way. In a row it stands beside marks. */

@@ -543,7 +543,9 @@ const receipts: Mutation[] = [
             ('a' in other &&
               isSamePairConversation(other, event) &&
               (other.op === 'gap' || other.op === 'start' || other.op === 'leave')) ||
-            (other.op === 'away' && isAwayAtEnd(events, other.device)),
+            (other.op === 'away' && isAwayAtEnd(events, other.device)) ||
+            // Of two users of whom one blocked the other, neither need be told.
+            (other.op === 'block' && event.a !== 0),
         );
         return isConcerned && !isDisturbed && event.whose !== user;
       });

@@ -100,6 +100,20 @@ export function sendTo(context: StepContext, userLow: number, userHigh: number, 
   builder.recipient(userLow, userHigh);
 }
 
+/**
+ * Hands a frame on to its sender's user partition as it is. What a user changes for good goes this way, though no conversation
+ * is meant: this topic is read only when it is on the disk, and what is made of it is made again after a power failure.
+ */
+export function forward(context: StepContext): void {
+  const { userLow, userHigh, length } = context;
+  const partition = partitionOfHash(hashWords(userLow, userHigh, 0, 0), context.userPartitions);
+  const builder = context.out.user(partition, length + 4 + RECIPIENT_BYTES);
+  const at = builder.frame(context.bytes, context.at, length);
+  writeU53(builder.view, at + At.TIME, context.timeMs);
+  builder.list();
+  builder.recipient(userLow, userHigh);
+}
+
 export function sendToUser(context: StepContext, user: number, frame: Frame): void {
   sendTo(context, lowWord(user), highWord(user), frame);
 }

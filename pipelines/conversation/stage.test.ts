@@ -8,13 +8,27 @@ import { framesBatch, Sender, stepBatch, TestLane } from './testing.js';
 
 it('kinds that are not its own, and other batches, are counted and left', () => {
   const lane = new TestLane();
-  const other = Object.values(Kind).filter((kind) => !isConversationKind(kind));
+  const handedOn: number[] = [Kind.BLOCK, Kind.DEVICE_REMOVE];
+  const other = Object.values(Kind).filter((kind) => !isConversationKind(kind) && !handedOn.includes(kind));
   assert.deepEqual(lane.step(...other.map((kind) => ({ kind, convA: 1, convB: 2, device: 129, counter: 1 }))), []);
   assert.equal(lane.stage.ignored, other.length);
   const batch = framesBatch([makeFrame(new Sender(1, 1, 2).next({ kind: Kind.MESSAGE }))], 1, lane.nowMs);
   batch[6] = BatchKind.FANOUT;
   assert.equal(stepBatch(lane.stage, batch).size, 0);
   assert.equal(lane.stage.ignored, other.length + 1);
+});
+
+it('hands what a user changes for good on to its own partition, as it came', () => {
+  const lane = new TestLane();
+  for (const kind of [Kind.BLOCK, Kind.DEVICE_REMOVE]) {
+    const [entry, ...more] = lane.step({ kind, device: 7 * 128 + 2, convB: 9, extra: 1 });
+    assert.deepEqual(more, []);
+    const { frame, recipients } = entry!;
+    assert.deepEqual(recipients, [7]);
+    assert.deepEqual([frame.kind, frame.device, frame.convB, frame.extra], [kind, 7 * 128 + 2, 9, 1]);
+    assert.equal(frame.time, lane.nowMs);
+  }
+  assert.equal(lane.stage.ignored, 0);
 });
 
 it('a batch that is cut ends the step at the cut, and what is before it counts', () => {

@@ -8,7 +8,7 @@ import { isSequenced, Kind } from '../../core/frame.js';
 import type { ChunkSink, Fetched, KeySink, Out, Stage } from '../../core/stage.js';
 import { StepContext } from './context.js';
 import { deriveAdmins, Exporter, importChunk, stateHash } from './export.js';
-import { frameWithin, Recipients } from './fanout.js';
+import { forward, frameWithin, Recipients } from './fanout.js';
 import { handleInfo, handleTyping } from './info.js';
 import { deriveAggregates, handleDelivered, handleRead } from './receipts.js';
 import { Conv, ConversationFlag, Rows } from './rows.js';
@@ -75,6 +75,7 @@ export class ConversationStage implements Stage {
     else if (kind === Kind.READ) handleRead(context, this.#recipients);
     else if (kind === Kind.TYPING) handleTyping(context, this.#recipients);
     else if (kind === Kind.INFO) handleInfo(context);
+    else if (kind === Kind.BLOCK || kind === Kind.DEVICE_REMOVE) forward(context);
     else this.ignored++;
   }
 

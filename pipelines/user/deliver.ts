@@ -15,6 +15,7 @@ import { type BatchBuilder, TARGET_BYTES, TargetFlag } from '../../core/batch.js
 import { At, Flag, type Frame, frameLength, isSequenced, Kind, readU53, writeFrame } from '../../core/frame.js';
 import { DEVICE_KEY_FACTOR, FRAME_HEADER_BYTES } from '../../core/limits.js';
 import { frameAt } from './blobs.js';
+import { appendEntry, replaceOlder } from './inbox.js';
 import { BlobAt, DeviceAt, EntryAt, getPair, Mode, UserAt } from './rows.js';
 import type { UserState } from './state.js';
 
@@ -271,4 +272,10 @@ export function sendLive(state: UserState, user: number, entry: number): void {
 /** Sends the frame at `at` to a connected device, outside the inbox. */
 export function sendTransient(state: UserState, device: number, bytes: Uint8Array, at: number, length: number): void {
   sendBytes(state, device, bytes, at, length, 0, TargetFlag.TRANSIENT);
+}
+
+/** Appends an entry that may replace an older one, and sends it to the user's live connections. */
+export function keepAlone(state: UserState, user: number, blob: number): void {
+  replaceOlder(state, user, blob);
+  sendLive(state, user, appendEntry(state, user, blob));
 }

@@ -7,15 +7,26 @@
  * | RECEIPT | the same; replaces an older one of the same conversation and user |
  * | SENT (a repeated counter), INFO | to the device named in it, if it is connected; not kept |
  * | TYPING | to live connections, coalesced; not kept |
+ * | BLOCK, DEVICE_REMOVE | as if its user had said it here: it came that way to be on the disk first |
  */
 import { type Batch, BatchAt, RECIPIENT_BYTES, SourceKind, sourceId } from '../../core/batch.js';
 import { At, Flag, frameLength, isSequenced, Kind, readU53 } from '../../core/frame.js';
 import { isUserId, numberOfDevice, userOfDevice } from '../../core/ids.js';
 import { copyToBlob, makeBlob, releaseBlob, retainBlob } from './blobs.js';
-import { collectLive, collectLiveTable, frameUser, gapFor, gapReason, sendLive, sendTransient } from './deliver.js';
+import { block } from './blocks.js';
+import {
+  collectLive,
+  collectLiveTable,
+  frameUser,
+  gapFor,
+  gapReason,
+  keepAlone,
+  sendLive,
+  sendTransient,
+} from './deliver.js';
 import { appendEntry, replaceOlder } from './inbox.js';
 import { EntryAt, getPair } from './rows.js';
-import { findConnected } from './sessions.js';
+import { findConnected, removeDevice } from './sessions.js';
 import type { UserState } from './state.js';
 import { offerTyping } from './updates.js';
 
@@ -57,6 +68,8 @@ function takeEntry(state: UserState, batch: Batch, at: number, length: number, l
   if (isSequenced(kind)) takeSequenced(state, batch, at, length, list, recipients);
   else if (kind === Kind.RECEIPT || kind === Kind.REJECT || kind === Kind.GAP)
     takeKept(state, batch, at, length, list, recipients);
+  else if (kind === Kind.BLOCK) block(state, batch, at);
+  else if (kind === Kind.DEVICE_REMOVE) removeDevice(state, batch, at);
   else if (kind === Kind.SENT || kind === Kind.INFO) answerDevice(state, batch, at, length);
   else if (kind === Kind.TYPING) {
     for (let n = 0; n < recipients; n++) {
@@ -120,12 +133,6 @@ function takeSequenced(
   }
   releaseBlob(state, blob);
   state.targets.flush(state.out, bytes, at, length);
-}
-
-/** Appends an entry that may replace an older one, and sends it to the user's live connections. */
-export function keepAlone(state: UserState, user: number, blob: number): void {
-  replaceOlder(state, user, blob);
-  sendLive(state, user, appendEntry(state, user, blob));
 }
 
 function takeKept(state: UserState, batch: Batch, at: number, length: number, list: number, recipients: number): void {

@@ -1,0 +1,302 @@
+/**
+ * The server of a world: the production lanes and gateways over a log and a store in memory, a supervisor that starts again
+ * what died, and all that can happen to them.
+ */
+import { type Batch, BatchAt, BatchFlag } from '../core/batch.js';
+import { StageId } from '../core/keys.js';
+import { BACKLOG_BYTES_MAX } from '../core/limits.js';
+import { Durability, type LogProducer, Topic } from '../core/ports.js';
+import { Prng } from '../core/prng.js';
+import { type InjectedAppend, MemoryLog } from '../engines/log-memory.js';
+import { MemoryContents } from '../engines/store-memory.js';
+import { type Context, Happening } from './context.js';
+import { GatewayProcess } from './gateway-process.js';
+import { LaneProcess } from './lane-process.js';
+import type { FaultEvent, Topology } from './plan.js';
+
+/** Told about every batch that the log took, in order: what the pipelines say before anybody hears it. */
+export type Tap = (topic: number, batch: Uint8Array) => void;
+
+export class Backbone {
+  readonly lanes: LaneProcess[] = [];
+  readonly gateways: GatewayProcess[] = [];
+  readonly contents = new MemoryContents();
+  log: MemoryLog;
+  readonly #context: Context;
+  readonly #topology: Topology;
+  readonly #tap: Tap;
+  /** Lanes that another one has replaced, while they do not know it. */
+  readonly #deposed: LaneProcess[] = [];
+  #incarnation = 0;
+  #isWriteDue = false;
+  #isSyncDue = false;
+  #slowDiskUntilMs = 0;
+  #fullDiskUntilMs = 0;
+  readonly #injected: InjectedAppend[] = [];
+  /** Grows when all threads die. */
+  #life = 0;
+
+  constructor(context: Context, topology: Topology, seed: number, tap: Tap) {
+    this.#context = context;
+    this.#topology = topology;
+    this.#tap = tap;
+    this.log = new MemoryLog({
+      topics: [
+        { partitions: topology.conversationPartitions, durability: Durability.BEFORE_READ },
+        { partitions: topology.userPartitions, durability: Durability.LAZY },
+      ],
+      nowMs: () => context.wallMs,
+      retainBytes: 2 ** 40,
+    });
+    for (let number = 0; number < topology.conversationLanes + topology.userLanes; number++) {
+      this.lanes.push(this.#newLane(number));
+    }
+    for (let number = 0; number < topology.gateways; number++) {
+      const random = new Prng(seed).fork(`gateway ${number}`);
+      const isBusy = (): boolean => this.lanes.some(({ lane }) => (lane?.lagBytes() ?? 0) > BACKLOG_BYTES_MAX);
+      this.gateways.push(new GatewayProcess({ context, topology, number, random, isBusy }, this.#producer()));
+    }
+    this.#startAll();
+  }
+
+  #newLane(number: number): LaneProcess {
+    const { conversationPartitions, userPartitions, conversationLanes, userLanes } = this.#topology;
+    const isUser = number >= conversationLanes;
+    const [partitions, lanes, index] = isUser
+      ? [userPartitions, userLanes, number - conversationLanes]
+      : [conversationPartitions, conversationLanes, number];
+    const place = {
+      context: this.#context,
+      topology: this.#topology,
+      stageId: isUser ? StageId.USER : StageId.CONVERSATION,
+      number,
+      partitions: Array.from({ length: partitions }, (_, partition) => partition).filter((p) => p % lanes === index),
+      egress: {
+        offer: (gateway: number, batch: Uint8Array) => this.gateways[gateway]?.offer(batch) ?? true,
+      },
+      died: (lane: LaneProcess, reason: string) => this.#laneDied(lane, reason),
+    };
+    return new LaneProcess(place, this.#producer());
+  }
+
+  #startAll(): void {
+    for (const lane of this.lanes) lane.start(this.log, this.contents, ++this.#incarnation);
+    for (const gateway of this.gateways) this.#startGateway(gateway);
+  }
+
+  #startGateway(gateway: GatewayProcess): void {
+    const { context } = gateway.place;
+    const life = this.#life;
+    // Gateways open when the lanes run, as `dunlin up` does it.
+    context.queue.after(context.delays.between(1_000, 300_000), () => {
+      if (life === this.#life && !gateway.isUp) gateway.start(++this.#incarnation);
+    });
+  }
+
+  #laneDied(lane: LaneProcess, reason: string): void {
+    const { queue, delays } = this.#context;
+    this.#context.mark(`lane died: ${reason.replaceAll(/\d+/g, 'N').slice(0, 60)}`);
+    if (lane.isDeposed) return;
+    const life = this.#life;
+    queue.after(delays.between(1_000, 1_000_000), () => {
+      if (life !== this.#life || lane.isUp || lane.isDeposed) return;
+      lane.start(this.log, this.contents, ++this.#incarnation);
+    });
+  }
+
+  /** Everybody looks whether there is something for them. */
+  #ringAll(): void {
+    for (const lane of this.lanes) lane.ring();
+    for (const lane of this.#deposed) lane.ring();
+    for (const gateway of this.gateways) gateway.ring();
+  }
+
+  // --- the log ------------------------------------------------------------------------------------------------------------------
+
+  /** A producer of the log of the moment: rings outlive the threads that fill them. */
+  #producer(): LogProducer {
+    let log: MemoryLog | undefined;
+    let producer: LogProducer | undefined;
+    const current = (): LogProducer => {
+      if (log !== this.log || producer === undefined) {
+        log = this.log;
+        producer = log.producer();
+      }
+      return producer;
+    };
+    return {
+      append: (topic, partition, batch, tag) => {
+        const injected = this.#fate(batch);
+        if (injected !== 'pass') this.log.inject(injected);
+        if (!current().append(topic, partition, batch, tag)) return false;
+        this.#context.activity++;
+        this.#context.hash.add(Happening.APPEND, topic, partition, batch.length);
+        this.#tap(topic, batch);
+        this.#writeSoon();
+        return true;
+      },
+      outcomes: (sink) => current().outcomes(sink),
+    };
+  }
+
+  /** A full disk takes no new sends; the reserve takes the rest. Other faults are the plan's. */
+  #fate(batch: Uint8Array): InjectedAppend {
+    if (this.#context.nowMs < this.#fullDiskUntilMs && (batch[BatchAt.FLAGS]! & BatchFlag.SENDS) !== 0) {
+      this.#context.mark('send refused: disk full');
+      return 'refused_full';
+    }
+    return this.#injected.shift() ?? 'pass';
+  }
+
+  #writeSoon(): void {
+    if (this.#isWriteDue) return;
+    this.#isWriteDue = true;
+    const life = this.#life;
+    this.#context.queue.after(this.#context.delayUs(20, 800), () => {
+      if (life !== this.#life) return;
+      this.#isWriteDue = false;
+      this.log.write();
+      this.#ringAll();
+      this.#syncSoon();
+    });
+  }
+
+  #syncSoon(): void {
+    if (this.#isSyncDue) return;
+    this.#isSyncDue = true;
+    const life = this.#life;
+    const isSlow = this.#context.nowMs < this.#slowDiskUntilMs;
+    const delay = isSlow ? this.#context.delayUs(50_000, 3_000_000) : this.#context.delayUs(100, 12_000);
+    this.#context.queue.after(delay, () => {
+      if (life !== this.#life) return;
+      this.#isSyncDue = false;
+      this.log.sync();
+      this.#ringAll();
+    });
+  }
+
+  // --- what breaks --------------------------------------------------------------------------------------------------------------
+
+  /** True if it was one of the server's faults. */
+  inject(event: FaultEvent): boolean {
+    switch (event.fault) {
+      case 'gateway-crash':
+        this.#gatewayEnds(event.gateway, (gateway) => {
+          gateway.die();
+          this.#startGateway(gateway);
+        });
+        return true;
+      case 'gateway-drain':
+        this.#gatewayEnds(event.gateway, (gateway) => gateway.drain(() => this.#startGateway(gateway)));
+        return true;
+      case 'egress-full': {
+        const gateway = this.gateways[event.gateway];
+        if (gateway !== undefined) gateway.fullUntilMs = this.#context.nowMs + event.for;
+        // The lane tries again when its ring has room: somebody must tell it.
+        this.#context.queue.after(event.for * 1_000, () => this.#ringAll());
+        return true;
+      }
+      case 'lane-crash':
+        this.lanes[event.lane]?.die('told to');
+        return true;
+      case 'lane-pause':
+        this.lanes[event.lane]?.pause(event.for);
+        return true;
+      case 'lane-takeover':
+        this.#takeOver(event.lane, event.for);
+        return true;
+      case 'kill':
+        this.log.sync();
+        this.#allDie();
+        return true;
+      case 'power':
+        this.#allDie();
+        return true;
+      case 'store':
+        this.lanes[event.lane]?.injectCommit(event.outcome);
+        return true;
+      case 'store-read-fails':
+        this.lanes[event.lane]?.failRead();
+        return true;
+      case 'store-slow':
+        this.lanes[event.lane]?.slowStore(event.for);
+        return true;
+      case 'log':
+        for (let n = 0; n < event.count; n++) this.#injected.push(event.outcome);
+        return true;
+      case 'disk-slow':
+        this.#slowDiskUntilMs = this.#context.nowMs + event.for;
+        return true;
+      case 'disk-full':
+        this.#fullDiskUntilMs = this.#context.nowMs + event.for;
+        return true;
+      case 'clock':
+        this.#context.clockOffMs += event.by;
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #gatewayEnds(number: number, end: (gateway: GatewayProcess) => void): void {
+    const gateway = this.gateways[number];
+    if (gateway?.isUp === true && gateway.isListening) end(gateway);
+  }
+
+  #takeOver(number: number, ms: number): void {
+    const old = this.lanes[number];
+    if (old?.isUp !== true) return;
+    old.pause(ms);
+    old.isDeposed = true;
+    this.#deposed.push(old);
+    const next = this.#newLane(number);
+    this.lanes[number] = next;
+    next.start(this.log, this.contents, ++this.#incarnation);
+  }
+
+  /** Written and not synced is what a kill leaves and a power failure takes; what waits in rings neither leaves. */
+  #allDie(): void {
+    this.#life++;
+    this.#isWriteDue = false;
+    this.#isSyncDue = false;
+    for (const lane of this.#deposed.splice(0)) lane.die('all died');
+    for (const lane of this.lanes) lane.die('all died');
+    for (const gateway of this.gateways) gateway.die();
+    this.log = this.log.powerFailure();
+    const life = this.#life;
+    this.#context.queue.after(this.#context.delays.between(200_000, 3_000_000), () => {
+      if (life === this.#life) this.#startAll();
+    });
+  }
+
+  /** From now on nothing breaks any more. */
+  heal(): void {
+    this.#slowDiskUntilMs = 0;
+    this.#fullDiskUntilMs = 0;
+    this.#injected.length = 0;
+    for (const lane of this.lanes) {
+      lane.pause(0);
+      lane.ring();
+    }
+    for (const lane of this.#deposed) lane.pause(0);
+    for (const gateway of this.gateways) gateway.fullUntilMs = 0;
+    this.#ringAll();
+  }
+
+  /** All run, and have nothing left to read. */
+  get isIdle(): boolean {
+    return (
+      this.lanes.every((lane) => lane.isRunning && lane.lane!.lagBytes() === 0) &&
+      this.gateways.every((gateway) => gateway.isUp && gateway.gateway!.isSettled)
+    );
+  }
+
+  /** All batches of a topic, from the first one on. */
+  *batches(topic: number): Generator<Batch> {
+    const partitions =
+      topic === Topic.CONVERSATION ? this.#topology.conversationPartitions : this.#topology.userPartitions;
+    const positions = Array.from({ length: partitions }, (_, partition) => ({ partition, offset: 0 }));
+    const consumer = this.log.consumer(topic, positions);
+    for (let batch = consumer.poll(); batch !== undefined; batch = consumer.poll()) yield batch;
+  }
+}

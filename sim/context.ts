@@ -1,0 +1,72 @@
+/** What all parts of a world share: time, chance, the hash of what happens, and where they tell what is wrong. */
+import { Prng } from '../core/prng.js';
+import { EventQueue } from './queue.js';
+import { TraceHash } from './trace-hash.js';
+
+/** Kinds of events in the trace hash. */
+export const Happening = {
+  LANE_TURN: 1,
+  LANE_DIED: 2,
+  APPEND: 3,
+  COMMIT: 4,
+  TO_CLIENT: 5,
+  TO_SERVER: 6,
+  GATEWAY: 7,
+  FAULT: 8,
+  DEED: 9,
+  LINK: 10,
+  SEEN: 11,
+} as const;
+
+/** Server time at the start. */
+const EPOCH_MS = 1_700_000_000_000;
+
+/** Something that must not be, besides what the checkers of core/checks find. */
+export interface Flaw {
+  readonly atMs: number;
+  /** A guarantee, or 'crash': production code threw something that is no DunlinError. */
+  readonly guarantee: string;
+  readonly sentence: string;
+}
+
+export class Context {
+  readonly queue = new EventQueue();
+  readonly hash = new TraceHash();
+  readonly flaws: Flaw[] = [];
+  /** Named places that were reached, and how often. */
+  readonly marks = new Map<string, number>();
+  readonly delays: Prng;
+  /** What the server's wall clock is off by. */
+  clockOffMs = 0;
+  /** Grows with everything that moves a message: when it stands still, all is quiet. */
+  activity = 0;
+  /** No fault happens any more. */
+  isHealing = false;
+
+  constructor(seed: number) {
+    this.delays = new Prng(seed).fork('delays');
+  }
+
+  get nowMs(): number {
+    return this.queue.nowUs / 1_000;
+  }
+
+  /** Whole milliseconds since 1970, by the server's clock. */
+  get wallMs(): number {
+    return EPOCH_MS + Math.floor(this.nowMs) + this.clockOffMs;
+  }
+
+  mark(name: string): void {
+    this.marks.set(name, (this.marks.get(name) ?? 0) + 1);
+  }
+
+  flaw(guarantee: string, sentence: string): void {
+    this.flaws.push({ atMs: this.nowMs, guarantee, sentence });
+  }
+
+  /** Microseconds, mostly near the low end. */
+  delayUs(low: number, high: number): number {
+    const { delays } = this;
+    return delays.chance(1, 8) ? delays.between(low, high) : delays.between(low, low + ((high - low) >>> 3));
+  }
+}

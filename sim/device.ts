@@ -1,0 +1,317 @@
+/** A device: the production client core, its connection, and the person who uses it. */
+
+import {
+  ClientCore,
+  type ClientEvents,
+  type FrameView,
+  GapReason,
+  LinkState,
+  type SendOptions,
+} from '../client/core.js';
+import { contentOf, type HistoryEvent } from '../core/checks/index.js';
+import { DunlinError, errorOfCode } from '../core/errors.js';
+import { Kind } from '../core/frame.js';
+import { deviceKey, isDirect } from '../core/ids.js';
+import { encodeMembers } from '../core/members.js';
+import { Prng } from '../core/prng.js';
+import { Connection } from './connection.js';
+import { type Context, Happening } from './context.js';
+import type { GatewayProcess } from './gateway-process.js';
+import type { Observer } from './observer.js';
+
+/** User id of a person. */
+export function userId(person: number): number {
+  return 1_001 + person;
+}
+
+function nameOfCode(code: number): string {
+  return errorOfCode(code)?.name ?? String(code);
+}
+
+/** A connection stands after this at most. */
+const CONNECT_US_MAX = 200_000;
+
+export class Device {
+  readonly index: number;
+  readonly user: number;
+  readonly number: number;
+  readonly key: number;
+  readonly core: ClientCore;
+  connection: Connection | undefined;
+  readonly #context: Context;
+  readonly #observer: Observer;
+  readonly #gateways: () => readonly GatewayProcess[];
+  readonly #random: Prng;
+  /** By conversation: the last sequence that the application was handed. */
+  readonly #seen = new Map<string, number>();
+  #dueUs = Infinity;
+  #attempt = 0;
+  #payloads = 0;
+  /** The person wants to be online. */
+  #isWanted = false;
+  #isInside = false;
+
+  constructor(
+    context: Context,
+    observer: Observer,
+    gateways: () => readonly GatewayProcess[],
+    index: number,
+    person: number,
+    number: number,
+    seed: number,
+  ) {
+    this.#context = context;
+    this.#observer = observer;
+    this.#gateways = gateways;
+    this.index = index;
+    this.user = userId(person);
+    this.number = number;
+    this.key = deviceKey(this.user, number);
+    this.#random = new Prng(seed).fork(`device ${index}`);
+    this.core = new ClientCore(
+      { device: this.key, random: this.#random.fork('core'), freshDevice: true },
+      this.#events(),
+    );
+    observer.feed({ op: 'host', device: this.key });
+  }
+
+  get isLive(): boolean {
+    return this.core.isLive;
+  }
+
+  // --- the shell ----------------------------------------------------------------------------------------------------------------
+
+  /** Calls into the core, then does whatever it wants. */
+  #enter(call: (nowMs: number) => void): void {
+    this.#isInside = true;
+    try {
+      call(this.#context.nowMs);
+    } finally {
+      this.#isInside = false;
+    }
+    this.pump();
+  }
+
+  pump(): void {
+    if (this.#isInside) return;
+    const { core } = this;
+    const { nowMs } = this.#context;
+    this.#isInside = true;
+    if (nowMs >= core.wakeAtMs) core.tick(nowMs);
+    this.#isInside = false;
+    if (core.wantsConnection(nowMs)) this.#connect();
+    const { connection } = this;
+    if (connection !== undefined) {
+      for (let output = core.takeOutput(nowMs); output !== undefined; output = core.takeOutput(nowMs)) {
+        connection.clientSends(output);
+      }
+    }
+    this.#wakeAt(core.wakeAtMs * 1_000);
+  }
+
+  #wakeAt(atUs: number): void {
+    if (atUs === Infinity || atUs >= this.#dueUs) return;
+    const dueUs = Math.max(Math.ceil(atUs), this.#context.queue.nowUs + 1);
+    this.#dueUs = dueUs;
+    this.#context.queue.at(dueUs, () => {
+      if (this.#dueUs !== dueUs) return;
+      this.#dueUs = Infinity;
+      this.pump();
+    });
+  }
+
+  #connect(): void {
+    const { queue, delays } = this.#context;
+    const attempt = ++this.#attempt;
+    this.#enter((nowMs) => this.core.connecting(nowMs));
+    queue.after(this.#context.delayUs(300, CONNECT_US_MAX), () => {
+      const up = this.#gateways().filter(({ isListening }) => isListening);
+      const gateway = up[this.#random.below(Math.max(1, up.length))];
+      if (gateway === undefined) {
+        this.#refused(attempt, 0);
+        return;
+      }
+      const connection = new Connection(this.#context, this.index, gateway, {
+        received: (from, bytes) => {
+          if (from === this.connection) this.#enter((nowMs) => this.core.received(bytes, nowMs));
+        },
+        ended: (from, code) => this.#ended(from, attempt, code),
+      });
+      const result = gateway.accept(this.user, this.number, connection);
+      if (typeof result === 'number') {
+        this.#refused(attempt, result);
+        return;
+      }
+      connection.session = result;
+      queue.after(delays.between(100, 50_000), () => {
+        if (attempt !== this.#attempt || this.core.state !== LinkState.CONNECTING) connection.clientCloses();
+        else if (!connection.isClientDone) {
+          this.connection = connection;
+          this.#context.hash.add(Happening.LINK, this.index, 1);
+          this.#enter((nowMs) => this.core.opened(nowMs));
+        }
+      });
+    });
+  }
+
+  #refused(attempt: number, retryAfterMs: number): void {
+    this.#context.queue.after(this.#context.delays.between(100, 50_000), () => {
+      if (attempt === this.#attempt) this.#enter((nowMs) => this.core.closed(1006, nowMs, retryAfterMs));
+    });
+  }
+
+  /** The connection, or the attempt, is over. */
+  #ended(connection: Connection, attempt: number, code: number): void {
+    if (attempt !== this.#attempt || (this.connection !== undefined && this.connection !== connection)) return;
+    this.connection = undefined;
+    this.#attempt++;
+    this.#context.hash.add(Happening.LINK, this.index, 0, code);
+    this.#enter((nowMs) => this.core.closed(code, nowMs));
+  }
+
+  // --- what its person does -------------------------------------------------------------------------------------------------------
+
+  start(): void {
+    this.#isWanted = true;
+    this.#enter((nowMs) => this.core.start(nowMs));
+  }
+
+  stop(): void {
+    this.#isWanted = false;
+    this.#enter((nowMs) => this.core.stop(nowMs));
+  }
+
+  /** Puts a frame into the outbox; false: there is no room. */
+  send(a: number, b: number, payload: Uint8Array, options: SendOptions): boolean {
+    let counter = 0;
+    const kind = options.kind ?? Kind.MESSAGE;
+    const extra = kind === Kind.GROUP_ROLE ? (options.role ?? 0) : (options.ttlSeconds ?? 0);
+    this.#enter((nowMs) => {
+      counter = this.core.send(a, b, payload, nowMs, { ...options, tag: contentOf(kind, extra, payload) });
+      if (counter === 0) return;
+      this.#observer.sends++;
+      this.#observer.feed({
+        op: 'send',
+        device: this.key,
+        a,
+        b,
+        counter,
+        content: contentOf(kind, extra, payload),
+      });
+    });
+    return counter > 0;
+  }
+
+  message(a: number, b: number, bytes: number): boolean {
+    const payload = new Uint8Array(bytes);
+    new DataView(payload.buffer).setUint32(0, this.key);
+    new DataView(payload.buffer).setUint32(4, ++this.#payloads);
+    new DataView(payload.buffer).setUint32(8, this.#random.u32());
+    return this.send(a, b, payload, {});
+  }
+
+  change(b: number, kind: number, users: readonly number[], role = 0): boolean {
+    const payload = kind === Kind.GROUP_LEAVE ? new Uint8Array(0) : encodeMembers(users);
+    return this.send(0, b, payload, { kind, role });
+  }
+
+  read(a: number, b: number): void {
+    const seq = this.#seen.get(`${a},${b}`) ?? 0;
+    if (seq === 0) return;
+    this.#enter(() => this.core.read(a, b, seq));
+    // Who leaves a group tells it nothing more.
+    this.#observer.feed({ op: 'read', device: this.key, a, b, seq, sure: isDirect(a) ? 1 : 0 });
+  }
+
+  typing(a: number, b: number): void {
+    this.#enter(() => this.core.typing(a, b, true));
+  }
+
+  block(user: number, on: boolean): void {
+    this.#enter((nowMs) => this.core.block(user, on, nowMs));
+  }
+
+  watch(user: number): void {
+    this.#enter(() => this.core.watch(user));
+  }
+
+  // --- what the core says -----------------------------------------------------------------------------------------------------------
+
+  #events(): ClientEvents {
+    const device = this.key;
+    const tell = (event: HistoryEvent): void => this.#observer.feed(event);
+    return {
+      disconnect: () => this.#disconnect(),
+      closed: (code, final) => {
+        if (!final) return;
+        this.#context.mark(`closed for good ${code}`);
+        if (this.#isWanted) this.#context.queue.after(1_000, () => this.start());
+      },
+      state: (state) => {
+        if (state === LinkState.CATCHING_UP) tell({ op: 'resume', device });
+        if (state <= LinkState.OFFLINE) tell({ op: 'away', device });
+      },
+      message: (frame) => this.#saw(frame),
+      groupChange: (frame) => this.#saw(frame),
+      sent: (a, b, counter, seq) => this.#sent(a, b, counter, seq),
+      rejected: (a, b, counter, code, _text, final) => {
+        this.#context.mark(`rejected ${nameOfCode(code)}`);
+        if (final && counter > 0) tell({ op: 'fail', device, a, b, counter });
+      },
+      renumbered: (a, b, _from, to, tag) => {
+        this.#context.mark('renumbered');
+        tell({ op: 'send', device, a, b, counter: to, content: tag });
+      },
+      gap: (a, b, from, through, reason) => this.#gap(a, b, from, through, reason),
+      receipt: (a, b, whose, delivered, read) => tell({ op: 'receipt', device, a, b, whose, delivered, read }),
+      block: (user, on) => tell({ op: 'block', device, user, on: on ? 1 : 0 }),
+      presence: () => this.#context.mark('presence'),
+      typing: () => this.#context.mark('typing'),
+      violation: (text) => this.#context.flaw('protocol', `device ${device}: ${text}`),
+    };
+  }
+
+  #disconnect(): void {
+    const { connection } = this;
+    this.connection = undefined;
+    this.#attempt++;
+    connection?.clientCloses();
+  }
+
+  #saw(frame: FrameView): void {
+    const { convA: a, convB: b, seq, device: sender, counter, time, inbox } = frame;
+    this.#seen.set(`${a},${b}`, seq);
+    this.#context.hash.add(Happening.SEEN, this.index, inbox, seq);
+    const content = contentOf(frame.kind, frame.extra, frame.payload);
+    const ttl = frame.kind === Kind.MESSAGE ? frame.extra : 0;
+    this.#observer.feed({ op: 'deliver', device: this.key, a, b, seq, sender, counter, content, time, ttl, at: 0 });
+  }
+
+  #sent(a: number, b: number, counter: number, seq: number): void {
+    const conversation = `${a},${b}`;
+    if (seq > (this.#seen.get(conversation) ?? 0)) {
+      this.#seen.set(conversation, seq);
+      this.#observer.feed({ op: 'ok', device: this.key, a, b, counter, seq });
+    } else this.#observer.feed({ op: 'duplicate', device: this.key, a, b, counter, seq });
+  }
+
+  #gap(a: number, b: number, from: number, through: number, reason: number): void {
+    this.#context.mark(`gap ${reason}`);
+    if (reason === GapReason.LOST || reason === GapReason.FORGOTTEN) {
+      const sentence = `device ${this.key} was told that ${from} to ${through} of (${a}, ${b}) are lost (${reason})`;
+      this.#context.flaw('G4', sentence);
+      return;
+    }
+    this.#seen.set(`${a},${b}`, through);
+    this.#observer.feed({ op: 'gap', device: this.key, a, b, through, reason });
+  }
+}
+
+/** A person may try what the core refuses at once. */
+export function tryTo(deed: () => void): void {
+  try {
+    deed();
+  } catch (error) {
+    if (!(error instanceof DunlinError)) throw error;
+  }
+}

@@ -1,0 +1,242 @@
+/** A lane's thread: turns the production lane, and dies with all it has in memory. */
+import { DunlinError } from '../core/errors.js';
+import { compareKeys, fenceKey, metaKey, type StageId } from '../core/keys.js';
+import type { Egress, Log, LogProducer, Store, StoreCompletion, StoreTransaction } from '../core/ports.js';
+import type { Stage } from '../core/stage.js';
+import { type Injected, type MemoryContents, MemoryStore } from '../engines/store-memory.js';
+import { decodeEpoch } from '../pipelines/checkpoint.js';
+import { ConversationStage } from '../pipelines/conversation/stage.js';
+import { Lane, LaneState } from '../pipelines/lane.js';
+import { UserStage } from '../pipelines/user/stage.js';
+import { type Context, Happening } from './context.js';
+import type { Topology } from './plan.js';
+
+export interface LanePlace {
+  readonly context: Context;
+  readonly topology: Topology;
+  readonly stageId: typeof StageId.CONVERSATION | typeof StageId.USER;
+  /** Conversation lanes first, then user lanes. */
+  readonly number: number;
+  readonly partitions: readonly number[];
+  readonly egress: Egress;
+  /** It died; the supervisor decides what comes next. */
+  readonly died: (lane: LaneProcess, reason: string) => void;
+}
+
+export function createStage(topology: Topology, isUser: boolean, partition: number): Stage {
+  const { conversationPartitions, userPartitions } = topology;
+  const options = { partition, conversationPartitions, userPartitions };
+  return isUser ? new UserStage(options) : new ConversationStage(options);
+}
+
+/** A store whose answers take their time, and may be wrong as a store's may. */
+class SlowStore implements Store {
+  readonly inner: MemoryStore;
+  slowUntilMs = 0;
+  readonly #context: Context;
+  readonly #ring: () => void;
+  /** Before a commit; what it returns is called after it. */
+  readonly #audit: (transaction: StoreTransaction) => () => void;
+  #lastUs = 0;
+
+  constructor(
+    context: Context,
+    contents: MemoryContents,
+    ring: () => void,
+    audit: (transaction: StoreTransaction) => () => void,
+  ) {
+    this.#context = context;
+    this.inner = new MemoryStore(contents);
+    this.inner.hold();
+    this.#ring = ring;
+    this.#audit = audit;
+  }
+
+  #answerLater(): void {
+    const context = this.#context;
+    const isSlow = context.nowMs < this.slowUntilMs;
+    const delay = isSlow ? context.delayUs(50_000, 6_000_000) : context.delayUs(100, 8_000);
+    this.#lastUs = Math.max(this.#lastUs, context.queue.nowUs + delay);
+    context.queue.at(this.#lastUs, () => {
+      this.inner.release(1);
+      this.#ring();
+    });
+  }
+
+  commit(tag: number, transaction: StoreTransaction): void {
+    const check = this.#audit(transaction);
+    this.inner.commit(tag, transaction);
+    check();
+    this.#context.hash.add(Happening.COMMIT, tag, transaction.puts.length);
+    this.#answerLater();
+  }
+
+  read(...args: Parameters<Store['read']>): void {
+    this.inner.read(...args);
+    this.#answerLater();
+  }
+
+  readRange(...args: Parameters<Store['readRange']>): void {
+    this.inner.readRange(...args);
+    this.#answerLater();
+  }
+
+  completion(): StoreCompletion | undefined {
+    return this.inner.completion();
+  }
+}
+
+export class LaneProcess {
+  readonly place: LanePlace;
+  readonly producer: LogProducer;
+  lane: Lane | undefined;
+  /** Another one owns its partitions now; nobody starts it again. */
+  isDeposed = false;
+  #store: SlowStore | undefined;
+  #pausedUntilUs = 0;
+  #dueUs = Infinity;
+  /** Grows when it dies: what was meant for the one before must not reach the next. */
+  #life = 0;
+
+  constructor(place: LanePlace, producer: LogProducer) {
+    this.place = place;
+    this.producer = producer;
+  }
+
+  get isUp(): boolean {
+    return this.lane !== undefined;
+  }
+
+  get isRunning(): boolean {
+    return this.lane?.state === LaneState.RUNNING;
+  }
+
+  start(log: Log, contents: MemoryContents, incarnation: number): void {
+    const { context, stageId, partitions, egress } = this.place;
+    const life = ++this.#life;
+    const ring = (): void => {
+      if (life === this.#life) this.ring();
+    };
+    this.#store = new SlowStore(context, contents, ring, (transaction) => this.#audit(contents, transaction));
+    this.#dueUs = Infinity;
+    this.#guard(() => {
+      this.lane = new Lane({
+        stageId,
+        partitions,
+        createStage: (partition) => createStage(this.place.topology, this.isUser, partition),
+        log,
+        producer: this.producer,
+        store: this.#store!,
+        egress,
+        clock: { wallMs: () => context.wallMs, monotonicMs: () => context.nowMs },
+        incarnation,
+      });
+    });
+    this.ring();
+  }
+
+  /** G14: what an owner writes that was deposed before must change nothing. */
+  #audit(contents: MemoryContents, { puts }: StoreTransaction): () => void {
+    const { stageId } = this.place;
+    for (const partition of this.lane?.partitions ?? []) {
+      const meta = metaKey(stageId, partition.number);
+      const put = puts.find(({ key }) => compareKeys(key, meta) === 0);
+      const epoch = decodeEpoch(contents.get(fenceKey(stageId, partition.number)));
+      if (put === undefined || epoch <= partition.epoch) continue;
+      const before = contents.get(meta);
+      // Its successor may have written the very same.
+      if (before !== undefined && compareKeys(before, put.value) === 0) continue;
+      return () => {
+        const now = contents.get(meta);
+        if (now === undefined || compareKeys(now, put.value) !== 0) return;
+        const sentence = `lane ${this.place.number} committed partition ${partition.number} in epoch ${partition.epoch}, after epoch ${epoch} had begun`;
+        this.place.context.flaw('G14', sentence);
+      };
+    }
+    return () => {};
+  }
+
+  get isUser(): boolean {
+    return this.place.number >= this.place.topology.conversationLanes;
+  }
+
+  /** Something happened that it may have waited for. */
+  ring(): void {
+    this.#wakeAt(this.place.context.queue.nowUs + this.place.context.delays.between(5, 60));
+  }
+
+  #wakeAt(atUs: number): void {
+    if (this.lane === undefined || atUs >= this.#dueUs || atUs === Infinity) return;
+    this.#dueUs = atUs;
+    const life = this.#life;
+    this.place.context.queue.at(atUs, () => {
+      if (life !== this.#life || this.#dueUs !== atUs) return;
+      this.#dueUs = Infinity;
+      this.#turn();
+    });
+  }
+
+  #turn(): void {
+    const { context, number } = this.place;
+    const { nowUs } = context.queue;
+    if (nowUs < this.#pausedUntilUs) return this.#wakeAt(this.#pausedUntilUs);
+    const { lane } = this;
+    if (lane === undefined) return;
+    let progress = false;
+    this.#guard(() => {
+      progress = lane.turn();
+    });
+    if (this.lane === undefined) return;
+    context.hash.add(Happening.LANE_TURN, number, progress ? 1 : 0, lane.counters.entries);
+    if (progress) {
+      context.activity++;
+      this.#wakeAt(nowUs + context.delayUs(20, 400));
+    } else this.#wakeAt(Math.max(nowUs + 1, lane.wakeAtMs() * 1_000));
+  }
+
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof DunlinError)) {
+        const stack = error instanceof Error ? error.stack : String(error);
+        this.place.context.flaw('crash', `lane ${this.place.number} threw: ${stack}`);
+      }
+      this.die(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Everything in memory is gone. */
+  die(reason: string): void {
+    if (this.lane === undefined) return;
+    this.#life++;
+    this.lane = undefined;
+    this.#pausedUntilUs = 0;
+    this.place.context.hash.add(Happening.LANE_DIED, this.place.number);
+    this.place.died(this, reason);
+  }
+
+  pause(ms: number): void {
+    this.#pausedUntilUs = this.place.context.queue.nowUs + ms * 1_000;
+  }
+
+  slowStore(ms: number): void {
+    if (this.#store !== undefined) this.#store.slowUntilMs = this.place.context.nowMs + ms;
+  }
+
+  /** How its next commit goes. A late one lands after a while, whoever owns the partition then. */
+  injectCommit(outcome: Injected): void {
+    const store = this.#store;
+    if (store === undefined) return;
+    store.inner.inject(outcome);
+    if (outcome !== 'unknown_late') return;
+    const { context } = this.place;
+    context.queue.after(context.delays.between(1_000, 8_000_000), () => {
+      for (const landed of store.inner.land()) context.mark(`late commit ${landed}`);
+    });
+  }
+
+  failRead(): void {
+    this.#store?.inner.failReads(1);
+  }
+}

@@ -1,0 +1,277 @@
+/**
+ * A world from a plan: people with devices, a network, a backbone. It runs the plan's events, then lets everything heal, and
+ * tells what it found. Synchronous from start to end, and a function of the plan alone.
+ */
+import { describeViolation } from '../core/checks/index.js';
+import { Kind } from '../core/frame.js';
+import { directConversation } from '../core/ids.js';
+import { StageId } from '../core/keys.js';
+import { AppendOutcome } from '../core/ports.js';
+import { MemoryStore } from '../engines/store-memory.js';
+import { Lane, LaneState } from '../pipelines/lane.js';
+import { Backbone } from './backbone.js';
+import { Context, type Flaw, Happening } from './context.js';
+import { Device, tryTo, userId } from './device.js';
+import { createStage } from './lane-process.js';
+import { Observer } from './observer.js';
+import { type ConversationPlan, type Deed, devicesOf, type FaultEvent, type Plan } from './plan.js';
+
+/** G15: after the last fault everything must have drained within this. */
+const HEAL_MS = 240_000;
+/** All is quiet when nothing moved for so long. */
+const QUIET_MS = 3_000;
+const LOOK_MS = 500;
+const GROUP_BASE = 5_001;
+/** Everybody is there by then. */
+const GATHER_MS = 60_000;
+
+export interface Outcome {
+  readonly seed: number;
+  readonly traceHash: string;
+  readonly events: number;
+  readonly virtualSeconds: number;
+  readonly messages: number;
+  readonly deliveries: number;
+  readonly faults: number;
+  readonly marks: ReadonlyMap<string, number>;
+  /** Guarantee and sentence of everything that was wrong. */
+  readonly violations: readonly { readonly guarantee: string; readonly sentence: string }[];
+}
+
+export interface RunOptions {
+  readonly keepsHistory?: boolean;
+}
+
+interface Conversation {
+  readonly a: number;
+  readonly b: number;
+  readonly members: readonly number[];
+}
+
+export class World {
+  readonly context: Context;
+  readonly observer: Observer;
+  readonly backbone: Backbone;
+  readonly devices: Device[];
+  readonly plan: Plan;
+  readonly #conversations: Conversation[];
+
+  constructor(plan: Plan, options: RunOptions = {}) {
+    this.plan = plan;
+    const context = new Context(plan.seed);
+    this.context = context;
+    this.observer = new Observer(context, options.keepsHistory ?? false);
+    this.backbone = new Backbone(context, plan.topology, plan.seed, this.observer.tap);
+    const owners = devicesOf(plan.people);
+    this.devices = owners.map((person, index) => {
+      const number = 1 + index - owners.indexOf(person);
+      const gateways = (): Backbone['gateways'] => this.backbone.gateways;
+      return new Device(context, this.observer, gateways, index, person, number, plan.seed);
+    });
+    this.#conversations = plan.conversations.map((conversation, index) => this.#conversation(conversation, index));
+  }
+
+  #conversation(conversation: ConversationPlan, index: number): Conversation {
+    if ('members' in conversation) return { a: 0, b: GROUP_BASE + index, members: conversation.members };
+    const [one, other] = conversation.users;
+    return { ...directConversation(userId(one), userId(other)), members: conversation.users };
+  }
+
+  /** Runs to the end. */
+  run(): Outcome {
+    const { queue } = this.context;
+    this.#gather();
+    const startUs = queue.nowUs;
+    this.#schedule(startUs);
+    const loadUs = startUs + this.plan.loadMs * 1_000;
+    while (queue.nextUs <= loadUs) queue.step();
+    return this.#judge(this.#heal());
+  }
+
+  /** Everybody connects before anything else happens: what is owed to a device counts from its first connection. */
+  #gather(): void {
+    const { queue } = this.context;
+    for (const device of this.devices) queue.at(this.context.delays.below(200_000), () => device.start());
+    while (queue.nextUs < GATHER_MS * 1_000 && !this.devices.every(({ isLive }) => isLive)) queue.step();
+  }
+
+  #schedule(startUs: number): void {
+    const { queue } = this.context;
+    this.#conversations.forEach(({ a, b, members }) => {
+      if (a !== 0) return;
+      queue.at(startUs, () => {
+        const [creator, ...others] = members;
+        const device = this.devices.find(({ user }) => user === userId(creator!));
+        device?.change(b, Kind.GROUP_CREATE, others.map(userId));
+      });
+    });
+    for (const deed of this.plan.deeds) queue.at(startUs + deed.at * 1_000, () => this.#do(deed));
+    for (const fault of this.plan.faults) queue.at(startUs + fault.at * 1_000, () => this.#break(fault));
+  }
+
+  #do(deed: Deed): void {
+    const device = this.devices[deed.device];
+    if (device === undefined) return;
+    this.context.hash.add(Happening.DEED, deed.device, deed.at);
+    if (deed.do === 'offline') {
+      device.stop();
+      this.context.queue.after(deed.for * 1_000, () => device.start());
+    } else if (deed.do === 'block') device.block(userId(deed.user), deed.on);
+    else if (deed.do === 'watch') device.watch(userId(deed.user));
+    else tryTo(() => this.#doInConversation(device, deed));
+  }
+
+  #doInConversation(device: Device, deed: Exclude<Deed, { readonly do: 'offline' | 'block' | 'watch' }>): void {
+    const conversation = this.#conversations[deed.in];
+    if (conversation === undefined) return;
+    const { a, b } = conversation;
+    // In a conversation of two others the client itself refuses; in a group the server does.
+    if (a !== 0 && a !== device.user && b !== device.user) return;
+    switch (deed.do) {
+      case 'send':
+        device.message(a, b, Math.max(12, deed.bytes));
+        return;
+      case 'read':
+        device.read(a, b);
+        return;
+      case 'typing':
+        device.typing(a, b);
+        return;
+      case 'add':
+        device.change(b, Kind.GROUP_ADD, [userId(deed.user)]);
+        return;
+      case 'remove':
+        device.change(b, Kind.GROUP_REMOVE, [userId(deed.user)]);
+        return;
+      case 'admin':
+        device.change(b, Kind.GROUP_ROLE, [userId(deed.user)], 1);
+        return;
+      case 'leave':
+        device.change(b, Kind.GROUP_LEAVE, []);
+    }
+  }
+
+  #break(fault: FaultEvent): void {
+    this.context.mark(`fault ${fault.fault}`);
+    this.context.hash.add(Happening.FAULT, fault.at);
+    if (this.backbone.inject(fault)) return;
+    if (fault.fault === 'cut') this.devices[fault.device]?.connection?.cut();
+    else if (fault.fault === 'stall') this.devices[fault.device]?.connection?.stall(fault.way, fault.for);
+    else if (fault.fault === 'slow-reader') this.devices[fault.device]?.connection?.slow(fault.for);
+  }
+
+  /** Nothing breaks any more, everybody comes online. True: all came to rest in time. */
+  #heal(): boolean {
+    const { context, backbone } = this;
+    const { queue } = context;
+    context.isHealing = true;
+    backbone.heal();
+    for (const device of this.devices) {
+      device.connection?.heal();
+      device.start();
+    }
+    const untilUs = queue.nowUs + HEAL_MS * 1_000;
+    let quietSinceUs = queue.nowUs;
+    let activity = context.activity;
+    for (let lookUs = queue.nowUs; lookUs < untilUs; lookUs += LOOK_MS * 1_000) {
+      while (queue.nextUs <= lookUs) queue.step();
+      if (context.activity !== activity || !this.#isSettled()) {
+        activity = context.activity;
+        quietSinceUs = lookUs;
+      }
+      if (lookUs - quietSinceUs >= QUIET_MS * 1_000) return true;
+    }
+    return false;
+  }
+
+  #isSettled(): boolean {
+    return this.backbone.isIdle && this.devices.every(({ core }) => core.isLive && core.outboxSize === 0);
+  }
+
+  #judge(isQuiet: boolean): Outcome {
+    const { context, observer, plan } = this;
+    const violations = context.flaws.map(({ guarantee, sentence }: Flaw) => ({ guarantee, sentence }));
+    if (isQuiet) {
+      const verdict = observer.judge();
+      for (const violation of verdict.violations.kept) {
+        violations.push({ guarantee: violation.guarantee, sentence: describeViolation(violation) });
+      }
+      this.#compareWithFold((sentence) => violations.push({ guarantee: 'G13', sentence }));
+    } else violations.push({ guarantee: 'G15', sentence: this.#whyNotQuiet() });
+    return {
+      seed: plan.seed,
+      traceHash: context.hash.toString(),
+      events: context.queue.made,
+      virtualSeconds: context.nowMs / 1_000,
+      messages: observer.sends,
+      deliveries: observer.deliveries,
+      faults: plan.faults.length,
+      marks: context.marks,
+      violations,
+    };
+  }
+
+  #whyNotQuiet(): string {
+    const devices = this.devices.filter(({ core }) => !core.isLive || core.outboxSize > 0);
+    const lanes = this.backbone.lanes.filter(({ isRunning }) => !isRunning);
+    const parts = [
+      ...devices.map(({ key, core }) => `device ${key} (link state ${core.state}, ${core.outboxSize} unanswered)`),
+      ...lanes.map(({ place }) => `lane ${place.number} does not run`),
+      ...this.backbone.lanes.flatMap(({ place, lane }) =>
+        (lane?.lagBytes() ?? 0) > 0 ? [`lane ${place.number} is ${lane!.lagBytes()} bytes behind`] : [],
+      ),
+    ];
+    const what = parts.length === 0 ? 'something goes on without end' : parts.join(', ');
+    return `${HEAL_MS / 1_000} s after the last fault not all has drained: ${what}`;
+  }
+
+  /** G13: each partition's state is what the log makes of nothing. */
+  #compareWithFold(report: (sentence: string) => void): void {
+    for (const { place, lane } of this.backbone.lanes) {
+      const isUser = place.stageId === StageId.USER;
+      const fold = new Lane({
+        stageId: place.stageId,
+        partitions: place.partitions,
+        createStage: (partition) => createStage(this.plan.topology, isUser, partition),
+        log: this.backbone.log,
+        producer: new Sink(),
+        store: new MemoryStore(),
+        egress: { offer: () => true },
+        clock: { wallMs: () => this.context.wallMs, monotonicMs: () => this.context.nowMs },
+        incarnation: 1,
+      });
+      for (let turns = 0; fold.state === LaneState.RECOVERING || fold.lagBytes() > 0; turns++) {
+        fold.turn();
+        if (turns > 1_000_000) return report(`the fold of lane ${place.number} comes to no end`);
+      }
+      for (let turns = 0; fold.turn() && turns < 10_000; turns++);
+      fold.partitions.forEach((partition, index) => {
+        const live = lane!.partitions[index]!;
+        if (partition.stage.stateHash() === live.stage.stateHash()) return;
+        report(
+          `${isUser ? 'user' : 'conversation'} partition ${partition.number} at offset ${live.offset} is not what its log says (fold at ${partition.offset})`,
+        );
+      });
+    }
+  }
+}
+
+/** Takes every output as durable: a fold's outputs were said before. */
+class Sink {
+  readonly #tags: number[] = [];
+
+  append(_topic: number, _partition: number, _batch: Uint8Array, tag: number): boolean {
+    this.#tags.push(tag);
+    return true;
+  }
+
+  outcomes(sink: (tag: number, outcome: number, offset: number, refusal: number) => void): number {
+    const tags = this.#tags.splice(0);
+    for (const tag of tags) sink(tag, AppendOutcome.DURABLE, 0, 0);
+    return tags.length;
+  }
+}
+
+export function runPlan(plan: Plan, options: RunOptions = {}): Outcome {
+  return new World(plan, options).run();
+}
