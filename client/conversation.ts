@@ -27,7 +27,6 @@ export interface Entry {
   settled: boolean;
 }
 
-const EMPTY = new Uint8Array(0);
 /** Removed entries stay in the array until this many have gathered. */
 const COMPACT_AT = 64;
 
@@ -85,6 +84,7 @@ export class Conversation {
   infoSent = false;
 
   readonly #marks: Marks[] = [];
+  /** In ascending order of their counters, which may have holes: counters that the server says are used have no entry. */
   readonly #entries: (Entry | undefined)[] = [];
   #head = 0;
 
@@ -112,12 +112,28 @@ export class Conversation {
 
   /** Counter of the first entry without an outcome, or of the next new entry. */
   get firstCounter(): number {
-    return this.lastCounter - this.pending + 1;
+    return this.#entries[this.#head]?.counter ?? this.lastCounter + 1;
   }
 
   entry(counter: number): Entry | undefined {
-    const index = counter - this.firstCounter;
-    return index >= 0 && index < this.pending ? this.#entries[this.#head + index] : undefined;
+    const entry = this.#entries[this.#indexOf(counter)];
+    return entry?.counter === counter ? entry : undefined;
+  }
+
+  /** Where the first entry with this counter or a higher one lies, or would lie. */
+  #indexOf(counter: number): number {
+    // Without holes it lies as far behind the first as its counter.
+    const guess = this.#head + counter - this.firstCounter;
+    if (guess <= this.#head) return this.#head;
+    if (this.#entries[guess]?.counter === counter) return guess;
+    let low = this.#head;
+    let high = Math.min(guess, this.#entries.length);
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#entries[middle]!.counter < counter) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   /** The entries without an outcome, in order. */
@@ -142,10 +158,11 @@ export class Conversation {
     if (this.retryAtMs !== 0 || this.resyncing) return undefined;
     const first = this.firstCounter;
     if (this.nextCounter < first) this.nextCounter = first;
-    while (this.nextCounter <= this.lastCounter && this.nextCounter - first < this.window) {
-      const entry = this.entry(this.nextCounter)!;
+    for (let i = this.#indexOf(this.nextCounter); i < this.#entries.length; i++) {
+      const entry = this.#entries[i]!;
+      if (entry.counter - first >= this.window) return undefined;
       if (!entry.settled) return entry;
-      this.nextCounter++;
+      this.nextCounter = entry.counter + 1;
     }
     return undefined;
   }
@@ -227,10 +244,9 @@ export class Conversation {
     this.window = 1;
   }
 
-  /** Makes `counter` the last one given out. Behind entries that wait, the counters between count as settled. */
+  /** Makes `counter` the last one given out. The counters between have no entry, however many they are. */
   #skipTo(counter: number): void {
-    if (this.pending === 0) this.lastCounter = counter;
-    while (this.lastCounter < counter) this.add(0, 0, 0, EMPTY, 0).settled = true;
+    if (this.pending === 0 || this.lastCounter < counter) this.lastCounter = counter;
   }
 
   /** Puts a saved conversation back: its entries in ascending order, and the last counter that was given out. */

@@ -681,7 +681,7 @@ export class ClientCore {
     this.#deliver(inbox, false, nowMs, conversation, seq, entry);
     const { a, b } = conversation;
     if (isForgotten) {
-      this.#learn(conversation, counter);
+      this.#learn(conversation, counter, nowMs);
       this.#events.gap?.(a, b, seq, seq, GapReason.FORGOTTEN);
     } else if (entry !== undefined) {
       this.#events.sent?.(a, b, counter, seq, frame.time, entry.tag);
@@ -706,16 +706,23 @@ export class ClientCore {
    * not known where the counters stand, so do those that were sent: had the counter been theirs, their outcome, which the
    * server gives in order, would have come before. An outcome of an earlier life tells only that much; INFO tells all.
    */
-  #learn(conversation: Conversation, lastTaken: number): void {
+  #learn(conversation: Conversation, lastTaken: number, nowMs: number): void {
     const { countersKnown } = conversation;
     const start = conversation
       .unsettled()
       .find(({ counter, transmissions }) => counter <= lastTaken && (transmissions === 0 || !countersKnown));
-    if (start !== undefined || lastTaken > conversation.lastCounter) this.#renumber(conversation, start, lastTaken);
+    if (start !== undefined || lastTaken > conversation.lastCounter) {
+      this.#renumber(conversation, start, lastTaken, nowMs);
+    }
   }
 
-  #renumber(conversation: Conversation, start: Entry | undefined, lastTaken: number): void {
+  #renumber(conversation: Conversation, start: Entry | undefined, lastTaken: number, nowMs: number): void {
     const { a, b } = conversation;
+    const moved = start === undefined ? 0 : conversation.pending;
+    if (lastTaken + moved > SEQUENCE_MAX) {
+      this.#violation(`The server says that counter ${lastTaken} of conversation (${a}, ${b}) is used.`, nowMs);
+      return;
+    }
     conversation.renumber(start, lastTaken, (entry, from) => {
       this.#events.renumbered?.(a, b, from, entry.counter, entry.tag);
     });
@@ -749,18 +756,18 @@ export class ClientCore {
     this.info(conversation.a, conversation.b);
   }
 
-  #finishResync(conversation: Conversation, lastTaken: number): void {
+  #finishResync(conversation: Conversation, lastTaken: number, nowMs: number): void {
     const doubted = conversation.entry(conversation.doubted);
     conversation.resyncing = false;
     conversation.doubted = 0;
     if (doubted !== undefined && !doubted.settled && lastTaken >= doubted.counter) {
-      this.#renumber(conversation, doubted, lastTaken);
+      this.#renumber(conversation, doubted, lastTaken, nowMs);
     } else {
-      this.#learn(conversation, lastTaken);
+      this.#learn(conversation, lastTaken, nowMs);
     }
     // The server may have lost counters, too.
     const first = conversation.unsettled()[0];
-    if (first !== undefined && lastTaken + 1 < first.counter) this.#renumber(conversation, first, lastTaken);
+    if (first !== undefined && lastTaken + 1 < first.counter) this.#renumber(conversation, first, lastTaken, nowMs);
     this.#enqueue(conversation);
   }
 
@@ -780,7 +787,7 @@ export class ClientCore {
       this.#deliverIfPositioned(inbox, nowMs);
       this.#duplicate(conversation, counter, 0, frame.time, nowMs);
     } else if (entry === undefined) {
-      if (final && inbox > 0) this.#learn(conversation, counter);
+      if (final && inbox > 0) this.#learn(conversation, counter, nowMs);
       this.#deliverIfPositioned(inbox, nowMs);
     } else if (final) {
       if (inbox > 0) conversation.countersKnown = true;
@@ -938,8 +945,8 @@ export class ClientCore {
     if (conversation === undefined) return;
     const { counter, seq, payload } = frame;
     conversation.infoWanted = false;
-    if (conversation.resyncing) this.#finishResync(conversation, counter);
-    else this.#learn(conversation, counter);
+    if (conversation.resyncing) this.#finishResync(conversation, counter, nowMs);
+    else this.#learn(conversation, counter, nowMs);
     conversation.countersKnown = true;
     this.#events.info?.(conversation.a, conversation.b, seq, counter, payload);
   }
@@ -1013,7 +1020,12 @@ export class ClientCore {
     for (const conversation of this.#conversations()) {
       const { a, b, lastCounter, countersKnown, acknowledgedSeq: seq, readWanted, readConfirmed } = conversation;
       const read = readWanted > readConfirmed ? readWanted : 0;
-      const entries = [...(waiting.get(conversation) ?? []), ...conversation.unsettled()];
+      // One entry a counter: if the server lost counters, the one of a delivered outcome may be given to another since then, and
+      // what waits for its outcome matters more.
+      const byCounter = new Map<number, Entry>();
+      for (const entry of waiting.get(conversation) ?? []) byCounter.set(entry.counter, entry);
+      for (const entry of conversation.unsettled()) byCounter.set(entry.counter, entry);
+      const entries = [...byCounter.values()];
       entries.sort((one, other) => one.counter - other.counter);
       if (lastCounter + seq + read === 0) continue;
       conversations.push({ a, b, lastCounter, countersKnown, seq, read, entries: entries.map(savedEntry) });
@@ -1035,6 +1047,7 @@ export class ClientCore {
     this.#position = snapshot.position;
     this.#received = snapshot.position;
     for (const { a, b, lastCounter, countersKnown, seq, read, entries } of snapshot.conversations) {
+      if (this.#lookUp(a, b) !== undefined) throw new DunlinError(`The saved client state has (${a}, ${b}) twice.`);
       const conversation = this.#open(a, b);
       conversation.countersKnown = countersKnown;
       conversation.lastSeq = seq;

@@ -92,17 +92,23 @@ export function decodeSnapshot(bytes: Uint8Array): Snapshot {
     } else if (frame.kind === Kind.BLOCK) {
       blocks.push([frame.convB, frame.extra === 1]);
     } else {
-      conversations.at(-1)?.entries.push(savedEntry(frame, conversations.at(-1)!));
+      const conversation = conversations.at(-1);
+      if (conversation === undefined) throw misplaced(frame);
+      conversation.entries.push(savedEntry(frame, conversation));
     }
   }
   return { device: first.device, isFresh: first.flags === 1, position: first.inbox, conversations, blocks };
+}
+
+function misplaced({ kind }: Frame): DunlinError {
+  return new DunlinError(`The saved client state has a record of kind ${kind} where it cannot be.`);
 }
 
 function savedEntry(frame: Frame, conversation: SavedConversation): SavedEntry {
   const { kind, flags, extra, counter, time: tag } = frame;
   const before = conversation.entries.at(-1)?.counter ?? 0;
   if (!isSequenced(kind) || frame.convA !== conversation.a || frame.convB !== conversation.b || counter <= before) {
-    throw new DunlinError(`The saved client state has a record of kind ${kind} where it cannot be.`);
+    throw misplaced(frame);
   }
   return { kind, flags, extra, counter, tag, payload: frame.payload.slice(), wasSent: frame.seq === 1 };
 }

@@ -34,7 +34,13 @@ export const Refusal = { NONE: 0, DISK_FULL: 1, TOO_LARGE: 2, FENCED: 3, FAILED:
 
 export type AppendSink = (tag: number, outcome: number, offset: number, refusal: number) => void;
 
-/** One thread's way to append. Appends of one producer to one partition keep their order. */
+/**
+ * One thread's way to append. Appends of one producer to one partition keep their order.
+ *
+ * A lane's appends are durable as a prefix: when one is not, none of those after it is, until the lane has started again.
+ * Readers drop what they have seen by a watermark, so what is missing before something newer would be missing for good. The
+ * embedded log never refuses a lane (it tries again, in order); a broker's idempotent producer stops at the first failure.
+ */
 export interface LogProducer {
   /**
    * Offers a finished batch, whose bytes are copied before the call returns. False: the queue is full, nothing was taken,

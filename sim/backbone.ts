@@ -17,6 +17,11 @@ import type { FaultEvent, Topology } from './plan.js';
 /** Told about every batch that the log took, in order: what the pipelines say before anybody hears it. */
 export type Tap = (topic: number, batch: Uint8Array) => void;
 
+/** A lane that starts again begins a new prefix. */
+export interface LaneProducer extends LogProducer {
+  begin(): void;
+}
+
 export class Backbone {
   readonly lanes: LaneProcess[] = [];
   readonly gateways: GatewayProcess[] = [];
@@ -35,17 +40,21 @@ export class Backbone {
   readonly #injected: InjectedAppend[] = [];
   /** Grows when all threads die. */
   #life = 0;
+  /** Logged time less monotonic time, and the last time that was logged. */
+  #logBaseMs: number;
+  #loggedMs = 0;
 
   constructor(context: Context, topology: Topology, seed: number, tap: Tap) {
     this.#context = context;
     this.#topology = topology;
     this.#tap = tap;
+    this.#logBaseMs = context.wallMs - context.nowMs;
     this.log = new MemoryLog({
       topics: [
         { partitions: topology.conversationPartitions, durability: Durability.BEFORE_READ },
         { partitions: topology.userPartitions, durability: Durability.LAZY },
       ],
-      nowMs: () => context.wallMs,
+      nowMs: () => this.#logTime(),
       retainBytes: 2 ** 40,
     });
     for (let number = 0; number < topology.conversationLanes + topology.userLanes; number++) {
@@ -76,7 +85,7 @@ export class Backbone {
       },
       died: (lane: LaneProcess, reason: string) => this.#laneDied(lane, reason),
     };
-    return new LaneProcess(place, this.#producer());
+    return new LaneProcess(place, this.#producer(true));
   }
 
   #startAll(): void {
@@ -111,10 +120,18 @@ export class Backbone {
     for (const gateway of this.gateways) gateway.ring();
   }
 
+  /** As engines/log-disk/log-writer.ts: the wall clock is asked when the log is opened, and then only the monotonic one. */
+  #logTime(): number {
+    this.#loggedMs = Math.floor(this.#logBaseMs + this.#context.nowMs);
+    return this.#loggedMs;
+  }
+
   // --- the log ------------------------------------------------------------------------------------------------------------------
 
   /** A producer of the log of the moment: rings outlive the threads that fill them. */
-  #producer(): LogProducer {
+  #producer(isLane = false): LaneProducer {
+    // What a lane appends is durable as a prefix (core/ports.ts).
+    let hasHole = false;
     let log: MemoryLog | undefined;
     let producer: LogProducer | undefined;
     const current = (): LogProducer => {
@@ -126,9 +143,10 @@ export class Backbone {
     };
     return {
       append: (topic, partition, batch, tag) => {
-        const injected = this.#fate(batch);
+        const injected = hasHole ? 'unknown_not_done' : this.#fate(batch);
         if (injected !== 'pass') this.log.inject(injected);
         if (!current().append(topic, partition, batch, tag)) return false;
+        hasHole = isLane && injected !== 'pass' && injected !== 'unknown_done';
         this.#context.activity++;
         this.#context.hash.add(Happening.APPEND, topic, partition, batch.length);
         this.#tap(topic, batch);
@@ -136,6 +154,9 @@ export class Backbone {
         return true;
       },
       outcomes: (sink) => current().outcomes(sink),
+      begin: () => {
+        hasHole = false;
+      },
     };
   }
 
@@ -263,6 +284,7 @@ export class Backbone {
     for (const lane of this.lanes) lane.die('all died');
     for (const gateway of this.gateways) gateway.die();
     this.log = this.log.powerFailure();
+    this.#logBaseMs = Math.max(this.#context.wallMs, this.#loggedMs) - this.#context.nowMs;
     const life = this.#life;
     this.#context.queue.after(this.#context.delays.between(200_000, 3_000_000), () => {
       if (life === this.#life) this.#startAll();

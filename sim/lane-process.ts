@@ -1,13 +1,14 @@
 /** A lane's thread: turns the production lane, and dies with all it has in memory. */
 import { DunlinError } from '../core/errors.js';
 import { compareKeys, fenceKey, metaKey, type StageId } from '../core/keys.js';
-import type { Egress, Log, LogProducer, Store, StoreCompletion, StoreTransaction } from '../core/ports.js';
+import type { Egress, Log, Store, StoreCompletion, StoreTransaction } from '../core/ports.js';
 import type { Stage } from '../core/stage.js';
 import { type Injected, type MemoryContents, MemoryStore } from '../engines/store-memory.js';
 import { decodeEpoch } from '../pipelines/checkpoint.js';
 import { ConversationStage } from '../pipelines/conversation/stage.js';
 import { Lane, LaneState } from '../pipelines/lane.js';
 import { UserStage } from '../pipelines/user/stage.js';
+import type { LaneProducer } from './backbone.js';
 import { type Context, Happening } from './context.js';
 import type { Topology } from './plan.js';
 
@@ -88,7 +89,7 @@ class SlowStore implements Store {
 
 export class LaneProcess {
   readonly place: LanePlace;
-  readonly producer: LogProducer;
+  readonly producer: LaneProducer;
   lane: Lane | undefined;
   /** Another one owns its partitions now; nobody starts it again. */
   isDeposed = false;
@@ -98,7 +99,7 @@ export class LaneProcess {
   /** Grows when it dies: what was meant for the one before must not reach the next. */
   #life = 0;
 
-  constructor(place: LanePlace, producer: LogProducer) {
+  constructor(place: LanePlace, producer: LaneProducer) {
     this.place = place;
     this.producer = producer;
   }
@@ -114,6 +115,7 @@ export class LaneProcess {
   start(log: Log, contents: MemoryContents, incarnation: number): void {
     const { context, stageId, partitions, egress } = this.place;
     const life = ++this.#life;
+    this.producer.begin();
     const ring = (): void => {
       if (life === this.#life) this.ring();
     };

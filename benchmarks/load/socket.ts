@@ -9,16 +9,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { CLOSE_ABNORMAL, Opcode, type ReaderSink, WebSocketReader } from './socket-reader.js';
 
 const READ_BUFFER_BYTES = 256 * 1024;
-const HEAD_BYTES_MAX = 16 * 1024;
-const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
-const Opcode = { CONTINUATION: 0, TEXT: 1, BINARY: 2, CLOSE: 8, PING: 9, PONG: 10 } as const;
-
-/** The socket ended without a close frame. */
-export const CLOSE_ABNORMAL = 1006;
+export { CLOSE_ABNORMAL } from './socket-reader.js';
 
 export interface SocketTarget {
   readonly tls: boolean;
@@ -60,21 +56,18 @@ export function parseTarget(url: string): SocketTarget | undefined {
 export class LoadSocket {
   readonly #events: SocketEvents;
   readonly #socket: Socket;
-  readonly #accept: string;
-  #open = false;
+  readonly #reader: WebSocketReader;
   #closed = false;
   #closeCode = CLOSE_ABNORMAL;
   #closeReason = '';
-  /** Bytes of a message or a head that has not come whole. */
-  #pending: Buffer | undefined;
-  #fragments: Buffer[] = [];
 
   constructor(target: SocketTarget, token: string, events: SocketEvents, caBundle?: string) {
     this.#events = events;
     const key = randomBytes(16).toString('base64');
-    this.#accept = createHash('sha1')
+    const accept = createHash('sha1')
       .update(key + GUID)
       .digest('base64');
+    this.#reader = new WebSocketReader(accept, this.#sink());
     const head =
       `GET ${target.path} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\nUpgrade: websocket\r\n` +
       `Connection: Upgrade\r\nSec-WebSocket-Key: ${key}\r\nSec-WebSocket-Version: 13\r\n` +
@@ -96,7 +89,7 @@ export class LoadSocket {
       onread: {
         buffer: readBuffer(),
         callback: (bytes, buffer) => {
-          this.#received((buffer as Buffer).subarray(0, bytes));
+          this.#reader.read((buffer as Buffer).subarray(0, bytes));
           return true;
         },
       },
@@ -108,12 +101,34 @@ export class LoadSocket {
     const servername = isIP(target.host) === 0 ? target.host : '';
     const options = { host: target.host, port: target.port, servername };
     const socket = connectTls(caBundle === undefined ? options : { ...options, ca: caBundle });
-    socket.on('data', (bytes: Buffer) => this.#received(bytes));
+    socket.on('data', (bytes: Buffer) => this.#reader.read(bytes));
     return socket;
   }
 
+  #sink(): ReaderSink {
+    const isGone = (): boolean => this.#closed || this.#socket.destroyed;
+    return {
+      get isGone() {
+        return isGone();
+      },
+      opened: () => this.#events.opened(),
+      message: (bytes) => this.#events.message(bytes),
+      ping: (payload) => this.#frame(Opcode.PONG, payload),
+      closing: (payload) => {
+        if (payload.length >= 2) this.#closeCode = payload.readUInt16BE(0);
+        this.#closeReason = payload.toString('utf8', 2);
+        this.#frame(Opcode.CLOSE, payload.subarray(0, 2));
+        this.#socket.end();
+      },
+      failed: (reason, code) => {
+        if (code !== undefined) this.#closeCode = code;
+        this.#fail(reason);
+      },
+    };
+  }
+
   get isOpen(): boolean {
-    return this.#open && !this.#closed;
+    return this.#reader.isOpen && !this.#closed;
   }
 
   /** Bytes that the system has not taken yet. */
@@ -166,121 +181,12 @@ export class LoadSocket {
   #finish(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#pending = undefined;
+    this.#reader.drop();
     this.#events.closed(this.#closeCode, this.#closeReason);
   }
 
   #fail(reason: string): void {
     this.#closeReason = reason;
     this.#socket.destroy();
-  }
-
-  #received(chunk: Buffer): void {
-    if (this.#closed) return;
-    let bytes = chunk;
-    if (this.#pending) {
-      bytes = Buffer.concat([this.#pending, chunk]);
-      this.#pending = undefined;
-    }
-    let at = this.#open ? 0 : this.#head(bytes);
-    if (at < 0) return;
-    while (at < bytes.length && !this.#closed && !this.#socket.destroyed) {
-      const end = this.#one(bytes, at);
-      if (end < 0) break;
-      at = end;
-    }
-    // The buffer is shared by all sockets: what is left over must be copied before this returns.
-    if (at < bytes.length) this.#pending = Buffer.from(bytes.subarray(at));
-  }
-
-  /** Reads the answer to the upgrade; returns where frames begin, or −1 if it is not whole or not good. */
-  #head(bytes: Buffer): number {
-    const end = bytes.indexOf('\r\n\r\n');
-    if (end < 0) {
-      if (bytes.length > HEAD_BYTES_MAX) this.#fail('the answer to the upgrade is too long');
-      else this.#pending = Buffer.from(bytes);
-      return -1;
-    }
-    const [statusLine = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
-    const status = Number(statusLine.split(' ')[1]);
-    if (status !== 101) {
-      this.#closeCode = Number.isInteger(status) ? status : CLOSE_ABNORMAL;
-      const body = bytes.toString('utf8', end + 4, end + 404).trim();
-      const retry = lines.find((line) => /^retry-after:/i.test(line));
-      this.#fail([statusLine, retry, body].filter(Boolean).join('; '));
-      return -1;
-    }
-    const accept = lines
-      .find((line) => /^sec-websocket-accept:/i.test(line))
-      ?.split(':')[1]
-      ?.trim();
-    if (accept !== this.#accept) {
-      this.#fail('the answer to the upgrade has a wrong Sec-WebSocket-Accept');
-      return -1;
-    }
-    this.#open = true;
-    this.#events.opened();
-    return end + 4;
-  }
-
-  /** Handles the frame at `at`; returns where it ends, or −1 if it is not whole. */
-  #one(bytes: Buffer, at: number): number {
-    if (bytes.length - at < 2) return -1;
-    const first = bytes[at]!;
-    const lengthCode = bytes[at + 1]! & 0x7f;
-    if ((bytes[at + 1]! & 0x80) !== 0 || (first & 0x70) !== 0) {
-      this.#fail('a frame from the server is masked or uses an extension');
-      return -1;
-    }
-    let start = at + 2;
-    let length = lengthCode;
-    if (lengthCode === 126) {
-      if (bytes.length - at < 4) return -1;
-      length = bytes.readUInt16BE(at + 2);
-      start = at + 4;
-    } else if (lengthCode === 127) {
-      if (bytes.length - at < 10) return -1;
-      length = bytes.readUInt32BE(at + 2) * 2 ** 32 + bytes.readUInt32BE(at + 6);
-      start = at + 10;
-    }
-    if (length > MESSAGE_BYTES_MAX) {
-      this.#fail(`a frame of ${length} bytes is over the limit`);
-      return -1;
-    }
-    if (bytes.length < start + length) return -1;
-    this.#take(first & 0x0f, (first & 0x80) !== 0, bytes.subarray(start, start + length));
-    return start + length;
-  }
-
-  #take(opcode: number, isLast: boolean, payload: Buffer): void {
-    switch (opcode) {
-      case Opcode.BINARY:
-      case Opcode.TEXT:
-      case Opcode.CONTINUATION:
-        this.#data(isLast, payload);
-        return;
-      case Opcode.PING:
-        this.#frame(Opcode.PONG, payload);
-        return;
-      case Opcode.CLOSE:
-        if (payload.length >= 2) this.#closeCode = payload.readUInt16BE(0);
-        this.#closeReason = payload.toString('utf8', 2);
-        this.#frame(Opcode.CLOSE, payload.subarray(0, 2));
-        this.#socket.end();
-        return;
-      default:
-    }
-  }
-
-  #data(isLast: boolean, payload: Buffer): void {
-    if (isLast && this.#fragments.length === 0) {
-      this.#events.message(payload);
-      return;
-    }
-    this.#fragments.push(Buffer.from(payload));
-    if (!isLast) return;
-    const whole = Buffer.concat(this.#fragments);
-    this.#fragments = [];
-    this.#events.message(whole);
   }
 }

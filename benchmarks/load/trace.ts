@@ -29,14 +29,25 @@ function grown<T extends Float64Array | Uint32Array | Uint8Array>(old: T, next: 
   return next;
 }
 
+const INITIAL_ROWS = 4_096;
+
 export class TraceColumns {
-  #capacity = 4_096;
+  #capacity: number;
   rows = 0;
-  atMs = new Float64Array(this.#capacity);
-  conversation = new Uint32Array(this.#capacity);
-  sender = new Uint32Array(this.#capacity);
-  kind = new Uint8Array(this.#capacity);
-  bytes = new Uint32Array(this.#capacity);
+  atMs: Float64Array;
+  conversation: Uint32Array;
+  sender: Uint32Array;
+  kind: Uint8Array;
+  bytes: Uint32Array;
+
+  constructor(capacity: number = INITIAL_ROWS) {
+    this.#capacity = capacity;
+    this.atMs = new Float64Array(capacity);
+    this.conversation = new Uint32Array(capacity);
+    this.sender = new Uint32Array(capacity);
+    this.kind = new Uint8Array(capacity);
+    this.bytes = new Uint32Array(capacity);
+  }
 
   push(atMs: number, conversation: number, sender: number, kind: number, bytes: number): void {
     if (this.rows === this.#capacity) this.#grow();
@@ -61,14 +72,16 @@ export class TraceColumns {
 /** Takes bytes in pieces of any size, and fills columns. Throws a DunlinError that names the line. */
 export class TraceParser {
   readonly #file: string;
-  readonly columns = new TraceColumns();
+  readonly columns: TraceColumns;
   #line = 0;
   /** The start of a line whose end has not come yet. */
   readonly #rest = new Uint8Array(LINE_BYTES_MAX);
   #restBytes = 0;
 
-  constructor(file: string) {
+  /** `initialRows`: room for so many rows at first; it grows. */
+  constructor(file: string, initialRows: number = INITIAL_ROWS) {
     this.#file = file;
+    this.columns = new TraceColumns(initialRows);
   }
 
   write(chunk: Uint8Array): void {
@@ -100,7 +113,7 @@ export class TraceParser {
   #keep(bytes: Uint8Array): void {
     if (this.#restBytes + bytes.length > LINE_BYTES_MAX) {
       this.#line++;
-      this.#fail(`the line is longer than ${LINE_BYTES_MAX} bytes`);
+      this.#tooLong();
     }
     this.#rest.set(bytes, this.#restBytes);
     this.#restBytes += bytes.length;
@@ -116,15 +129,16 @@ export class TraceParser {
     throw new DunlinError(`${this.#file}:${this.#line}: ${what}; expected ${TRACE_HEADER}.`);
   }
 
+  #tooLong(): never {
+    this.#fail(`the line is longer than ${LINE_BYTES_MAX} bytes`);
+  }
+
   #lineOf(bytes: Uint8Array, from: number, to: number): void {
     this.#line++;
+    if (to - from > LINE_BYTES_MAX) this.#tooLong();
     const end = to > from && bytes[to - 1] === CARRIAGE_RETURN ? to - 1 : to;
     if (this.#line === 1) {
-      const header = Buffer.from(
-        bytes.buffer,
-        bytes.byteOffset + from,
-        Math.min(end - from, LINE_BYTES_MAX),
-      ).toString();
+      const header = Buffer.from(bytes.buffer, bytes.byteOffset + from, end - from).toString();
       if (header !== TRACE_HEADER) this.#fail(`the header is '${header.slice(0, 80)}'`);
       return;
     }

@@ -14,7 +14,7 @@ const MS_PER_UNIT: ReadonlyMap<string, number> = new Map([
 /** `500ms`, `60s`, `2m`, `1.5h` → milliseconds. A bare number has no unit and is refused. */
 export function parseDurationMs(text: string): number | undefined {
   const match = DURATION.exec(text.trim());
-  return match ? Number(match[1]) * MS_PER_UNIT.get(match[2]!)! : undefined;
+  return match ? finite(Number(match[1]) * MS_PER_UNIT.get(match[2]!)!) : undefined;
 }
 
 /** `20%` or `0.2` → 0.2. Undefined outside 0 .. 1. */
@@ -30,7 +30,12 @@ export function parseShare(text: string): number | undefined {
 /** A plain decimal number, with `_` or `,` between digits allowed: `20_000`, `1.25`. No sign, no exponent. */
 export function parseNumber(text: string): number | undefined {
   const digits = text.trim().replaceAll(/(?<=\d)[_,](?=\d)/g, '');
-  return /^\d+(?:\.\d+)?$/.test(digits) ? Number(digits) : undefined;
+  return /^\d+(?:\.\d+)?$/.test(digits) ? finite(Number(digits)) : undefined;
+}
+
+/** Too many digits are no number. */
+function finite(value: number): number | undefined {
+  return Number.isFinite(value) ? value : undefined;
 }
 
 /** `1234567` → `1,234,567`. */

@@ -2,7 +2,7 @@
  * The workload: what kind of load, as numbers. Read from YAML, merged over the defaults (benchmarks/workloads/default.yaml,
  * where each default names its source). An unknown key or a bad value is refused with its line and what is allowed.
  */
-import { isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from 'yaml';
+import { type Document, isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from 'yaml';
 import { DunlinError } from '../../core/errors.js';
 import { DEVICES_PER_USER_MAX, GROUP_MEMBERS_MAX, PAYLOAD_BYTES_MAX } from '../../core/limits.js';
 import { TAG_BYTES } from './payload.js';
@@ -174,10 +174,19 @@ class WorkloadReader {
   }
 }
 
+/** The library collects what is wrong, but throws at some of it: escapes of no character, nesting beyond the stack. */
+function documentOf(text: string, file: string, lines: LineCounter): Document.Parsed {
+  try {
+    return parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
+  } catch (error) {
+    throw new DunlinError(`${file}:${Math.max(lines.lineStarts.length, 1)}: not YAML: ${(error as Error).message}.`);
+  }
+}
+
 /** Parses a workload file. `file` is named in errors. What the file does not set is not in the result. */
 export function parseWorkload(text: string, file: string): Partial<Workload> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
+  const document = documentOf(text, file, lines);
   const reader = new WorkloadReader(file, lines);
   const [error] = document.errors;
   if (error) throw new DunlinError(`${reader.where(error.pos[0])}: not YAML: ${error.message.split('\n')[0]}.`);

@@ -8,8 +8,8 @@ import { framesBatch, Sender, stepBatch, TestLane } from './testing.js';
 
 it('kinds that are not its own, and other batches, are counted and left', () => {
   const lane = new TestLane();
-  const handedOn: number[] = [Kind.BLOCK, Kind.DEVICE_REMOVE];
-  const other = Object.values(Kind).filter((kind) => !isConversationKind(kind) && !handedOn.includes(kind));
+  const handedOn = new Set<number>([Kind.BLOCK, Kind.DEVICE_REMOVE]);
+  const other = Object.values(Kind).filter((kind) => !isConversationKind(kind) && !handedOn.has(kind));
   assert.deepEqual(lane.step(...other.map((kind) => ({ kind, convA: 1, convB: 2, device: 129, counter: 1 }))), []);
   assert.equal(lane.stage.ignored, other.length);
   const batch = framesBatch([makeFrame(new Sender(1, 1, 2).next({ kind: Kind.MESSAGE }))], 1, lane.nowMs);
