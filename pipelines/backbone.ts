@@ -196,7 +196,11 @@ class EmbeddedBackbone implements Backbone {
   // --- lanes --------------------------------------------------------------------------------------------------------------
 
   async #startLanes(): Promise<void> {
-    await Promise.all(this.#lanes.map((lane) => this.#untilRunning(lane)));
+    // A power failure may have taken the tail of the USER topic, with inbox positions that devices have seen. User lanes begin a
+    // new generation of positions; nothing may be appended before it, least of all what conversation lanes say again.
+    for (const stage of ['user', 'conversation']) {
+      await Promise.all(this.#lanes.filter((lane) => lane.stage === stage).map((lane) => this.#untilRunning(lane)));
+    }
   }
 
   async #untilRunning(lane: LaneThread): Promise<void> {

@@ -116,7 +116,7 @@ function run(data: LaneWorkerData): void {
     if (wanted === ThreadOrder.DRAIN) lane.drain();
     if (wanted === ThreadOrder.STOP || lane.state === LaneState.DRAINED) break;
     const progress = lane.turn();
-    if (!announced && lane.state === LaneState.RUNNING) {
+    if (!announced && lane.isAnnounced) {
       announced = true;
       parentPort?.postMessage({ running: true });
     }

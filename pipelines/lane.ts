@@ -112,6 +112,8 @@ export class Lane {
   #consumer: LogConsumer | undefined;
   #state: LaneState = LaneState.RECOVERING;
   #nextTag = 1;
+  /** How many of its appends to its own topic are announcements: the first ones. */
+  #announcements = 0;
   #emitting: Partition | undefined;
   #fetch: Fetch | undefined;
 
@@ -219,9 +221,18 @@ export class Lane {
     return true;
   }
 
+  /**
+   * True when what the lane said first is on the disk. Whoever starts all lanes after the log may have lost its tail must see
+   * this of the user lanes before conversation lanes start: what they append before it would be numbered as what was lost.
+   */
+  get isAnnounced(): boolean {
+    return this.#state !== LaneState.RECOVERING && this.#durable[this.#topic]! >= this.#announcements;
+  }
+
   /** Inbox positions of this ownership are above all positions that an earlier one may have handed out. */
   #announceGeneration(): void {
     if (this.#topic !== Topic.USER) return;
+    this.#announcements = this.#partitions.length;
     for (const partition of this.#partitions) {
       if (!this.#appendOwn(partition, Kind.GENERATION, partition.epoch)) {
         throw new DunlinError('the log took no batch at the start of a lane');

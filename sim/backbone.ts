@@ -17,6 +17,9 @@ import type { FaultEvent, Topology } from './plan.js';
 /** Told about every batch that the log took, in order: what the pipelines say before anybody hears it. */
 export type Tap = (topic: number, batch: Uint8Array) => void;
 
+/** How often somebody looks whether all lanes stand. */
+const LOOK_US = 5_000;
+
 /** A lane that starts again begins a new prefix. */
 export interface LaneProducer extends LogProducer {
   begin(): void;
@@ -40,6 +43,9 @@ export class Backbone {
   readonly #injected: InjectedAppend[] = [];
   /** Grows when all threads die. */
   #life = 0;
+  /** Between the death of all and their start. */
+  #isDown = false;
+  #areUsersUp = false;
   /** Logged time less monotonic time, and the last time that was logged. */
   #logBaseMs: number;
   #loggedMs = 0;
@@ -88,9 +94,24 @@ export class Backbone {
     return new LaneProcess(place, this.#producer(true));
   }
 
+  /** User lanes first, then conversation lanes, then gateways, as pipelines/backbone.ts does it. */
   #startAll(): void {
-    for (const lane of this.lanes) lane.start(this.log, this.contents, ++this.#incarnation);
-    for (const gateway of this.gateways) this.#startGateway(gateway);
+    const life = this.#life;
+    const { queue, delays } = this.#context;
+    this.#isDown = false;
+    const users = this.lanes.filter(({ isUser }) => isUser);
+    for (const lane of users) if (!lane.isUp) lane.start(this.log, this.contents, ++this.#incarnation);
+    const goOn = (): void => {
+      if (life !== this.#life) return;
+      if (!this.lanes.every((lane) => !lane.isUser || lane.lane?.isAnnounced === true)) {
+        queue.after(LOOK_US, goOn);
+        return;
+      }
+      this.#areUsersUp = true;
+      for (const lane of this.lanes) if (!lane.isUp) lane.start(this.log, this.contents, ++this.#incarnation);
+      for (const gateway of this.gateways) this.#startGateway(gateway);
+    };
+    queue.after(delays.between(100, LOOK_US), goOn);
   }
 
   #startGateway(gateway: GatewayProcess): void {
@@ -108,7 +129,8 @@ export class Backbone {
     if (lane.isDeposed) return;
     const life = this.#life;
     queue.after(delays.between(1_000, 1_000_000), () => {
-      if (life !== this.#life || lane.isUp || lane.isDeposed) return;
+      if (life !== this.#life || this.#isDown || lane.isUp || lane.isDeposed) return;
+      if (!lane.isUser && !this.#areUsersUp) return;
       lane.start(this.log, this.contents, ++this.#incarnation);
     });
   }
@@ -278,6 +300,8 @@ export class Backbone {
   /** Written and not synced is what a kill leaves and a power failure takes; what waits in rings neither leaves. */
   #allDie(): void {
     this.#life++;
+    this.#isDown = true;
+    this.#areUsersUp = false;
     this.#isWriteDue = false;
     this.#isSyncDue = false;
     for (const lane of this.#deposed.splice(0)) lane.die('all died');
