@@ -14,6 +14,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   { name: 'load', load: async () => (await import('./load.js')).loadCommand() },
   { name: 'chat', load: async () => (await import('./chat.js')).chatCommand() },
   { name: 'token', load: async () => (await import('./token.js')).tokenCommand() },
+  { name: 'sim', load: async () => (await import('./sim.js')).simCommand() },
 ];
 
 const OVERVIEW = `
@@ -21,7 +22,8 @@ Examples:
   dunlin up                                    serve on 127.0.0.1:8480, operators on 8481
   dunlin load --users 2000 --rate 20000        put load on it and check every message
   dunlin chat --as ada --to bo                 talk over it
-  dunlin token --user ada --device 1           a development token`;
+  dunlin token --user ada --device 1           a development token
+  dunlin sim swarm --seeds 100                 a hundred simulated worlds, each broken in its own way`;
 
 async function program(args: readonly string[]): Promise<Command> {
   const root = new Command('dunlin')

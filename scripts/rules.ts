@@ -12,7 +12,7 @@ export const ENTRY_POINTS: readonly RegExp[] = [
   /^client\/(node|browser|core)\.ts$/,
   /^benchmarks\/[^/]+\.ts$/,
   /^scripts\/[^/]+\.ts$/,
-  /^(sim|chaos)\/main\.ts$/,
+  /^chaos\/main\.ts$|^sim\/[^/]+-worker\.ts$/,
 ];
 
 /** What only tests use, by name or by path, with the reason. It may import what tests may, and need not be reachable. */
@@ -31,8 +31,6 @@ const TEST_SUPPORT: readonly (readonly [RegExp, string])[] = [
 /** Product files that no entry point reaches, with the reason. */
 const UNREACHABLE: ReadonlyMap<string, string> = new Map([
   ['core/crc32c.ts', 'what the processor’s CRC32C is compared with'],
-  ['engines/log-memory.ts', 'the log’s twin, for tests and the simulator'],
-  ['engines/store-memory.ts', 'the store’s twin, for tests and the simulator'],
 ]);
 
 /** Tests that stand beside no file of their name, with the reason. */
@@ -43,6 +41,9 @@ const TESTS_WITHOUT_FILE: ReadonlyMap<string, string> = new Map([
   ['benchmarks/load/parts.test.ts', 'small parts of the load generator'],
   ['client/package.test.ts', 'packs client/ and installs it'],
   ['core/checks/mutants.test.ts', 'runs the checkers over planted bugs'],
+  ['benchmarks/load/fuzz.test.ts', 'fuzzes every parser of the load generator'],
+  ['client/fuzz.test.ts', 'fuzzes saved states and the received stream'],
+  ['gateway/fuzz.test.ts', 'fuzzes tokens and key files'],
   ['pipelines/user/fuzz.test.ts', 'fuzzes the whole stage'],
   ['pipelines/user/model.test.ts', 'runs the whole stage against a model'],
 ]);

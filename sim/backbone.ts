@@ -125,6 +125,7 @@ export class Backbone {
 
   #laneDied(lane: LaneProcess, reason: string): void {
     const { queue, delays } = this.#context;
+    this.#context.note(`lane ${lane.place.number} died: ${reason}`);
     this.#context.mark(`lane died: ${reason.replaceAll(/\d+/g, 'N').slice(0, 60)}`);
     if (lane.isDeposed) return;
     const life = this.#life;

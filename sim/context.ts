@@ -38,12 +38,15 @@ export class Context {
   readonly delays: Prng;
   /** What the server's wall clock is off by. */
   clockOffMs = 0;
+  /** What happened to threads and links, in words; only if it is kept. */
+  readonly journal: { readonly atMs: number; readonly text: string }[] | undefined;
   /** Grows with everything that moves a message: when it stands still, all is quiet. */
   activity = 0;
   /** No fault happens any more. */
   isHealing = false;
 
-  constructor(seed: number) {
+  constructor(seed: number, keepsJournal = false) {
+    this.journal = keepsJournal ? [] : undefined;
     this.delays = new Prng(seed).fork('delays');
   }
 
@@ -56,12 +59,17 @@ export class Context {
     return EPOCH_MS + Math.floor(this.nowMs) + this.clockOffMs;
   }
 
+  note(text: string): void {
+    this.journal?.push({ atMs: this.nowMs, text });
+  }
+
   mark(name: string): void {
     this.marks.set(name, (this.marks.get(name) ?? 0) + 1);
   }
 
   flaw(guarantee: string, sentence: string): void {
     this.flaws.push({ atMs: this.nowMs, guarantee, sentence });
+    this.note(`WRONG ${guarantee}: ${sentence}`);
   }
 
   /** Microseconds, mostly near the low end. */

@@ -148,6 +148,7 @@ export class Device {
         else if (!connection.isClientDone) {
           this.connection = connection;
           this.#context.hash.add(Happening.LINK, this.index, 1);
+          this.#context.note(`device ${this.key} is connected to gateway ${gateway.place.number}`);
           this.#enter((nowMs) => this.core.opened(nowMs));
         }
       });
@@ -166,6 +167,7 @@ export class Device {
     this.connection = undefined;
     this.#attempt++;
     this.#context.hash.add(Happening.LINK, this.index, 0, code);
+    this.#context.note(`device ${this.key} lost its connection: ${code}`);
     this.#enter((nowMs) => this.core.closed(code, nowMs));
   }
 

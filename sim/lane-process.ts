@@ -116,6 +116,7 @@ export class LaneProcess {
     const { context, stageId, partitions, egress } = this.place;
     const life = ++this.#life;
     this.producer.begin();
+    context.note(`lane ${this.place.number} starts, incarnation ${incarnation}`);
     const ring = (): void => {
       if (life === this.#life) this.ring();
     };

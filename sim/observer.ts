@@ -18,7 +18,8 @@ interface Group {
 
 export class Observer {
   readonly checker: HistoryChecker;
-  readonly history: HistoryEvent[] = [];
+  /** What devices did and saw, and when; only if it is kept. */
+  readonly history: { readonly atMs: number; readonly event: HistoryEvent }[] = [];
   readonly #context: Context;
   readonly #keepsHistory: boolean;
   readonly #groups = new Map<number, Group>();
@@ -32,7 +33,7 @@ export class Observer {
   }
 
   feed(event: HistoryEvent): void {
-    if (this.#keepsHistory) this.history.push(event);
+    if (this.#keepsHistory) this.history.push({ atMs: this.#context.nowMs, event });
     if (event.op === 'deliver') this.deliveries++;
     this.checker.feed(event);
   }

@@ -58,7 +58,7 @@ export class World {
 
   constructor(plan: Plan, options: RunOptions = {}) {
     this.plan = plan;
-    const context = new Context(plan.seed);
+    const context = new Context(plan.seed, options.keepsHistory ?? false);
     this.context = context;
     this.observer = new Observer(context, options.keepsHistory ?? false);
     this.backbone = new Backbone(context, plan.topology, plan.seed, this.observer.tap);
@@ -153,6 +153,7 @@ export class World {
 
   #break(fault: FaultEvent): void {
     this.context.mark(`fault ${fault.fault}`);
+    this.context.note(`FAULT ${JSON.stringify(fault)}`);
     this.context.hash.add(Happening.FAULT, fault.at);
     if (this.backbone.inject(fault)) return;
     if (fault.fault === 'cut') this.devices[fault.device]?.connection?.cut();

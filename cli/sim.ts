@@ -1,0 +1,169 @@
+/** `dunlin sim`: worlds from seeds, one or many, and what happened in them. */
+import { writeFile } from 'node:fs/promises';
+import { Command, Option } from 'commander';
+import { drawPlan, type Plan } from '../sim/plan.js';
+import { type SwarmResult, swarm } from '../sim/swarm.js';
+import { timeline } from '../sim/timeline.js';
+import { type Outcome, World } from '../sim/world.js';
+import { durationMs, wholeNumber } from './flags.js';
+
+const SEED_MAX = Number.MAX_SAFE_INTEGER;
+const seedNumber = wholeNumber(0, SEED_MAX);
+
+const EXAMPLES = `
+Examples:
+  dunlin sim run --seed 4711                     one world: what it was, what broke, the verdict
+  dunlin sim run --seed 4711 --json              the same for a program
+  dunlin sim swarm --seeds 1000                  a thousand worlds on all cores
+  dunlin sim swarm --seeds 100000 --minutes 30   as many as fit into half an hour
+  dunlin sim replay 4711                         every event of a world, in order
+  dunlin sim replay 4711 --only 128257 --until 20s
+
+Exit code: 0 nothing was violated, 1 a guarantee was violated, 2 it could not run.`;
+
+export function simCommand(): Command {
+  const command = new Command('sim')
+    .description(
+      'Run the backbone in simulated worlds: one seed makes topology, load and faults, and repeats them to the bit.',
+    )
+    .addHelpText('after', EXAMPLES);
+  command
+    .command('run')
+    .description('Run one world and judge it.')
+    .requiredOption('--seed <number>', 'makes the world, and makes it again', seedNumber)
+    .option('--json', 'print the result as JSON')
+    .action(run);
+  command
+    .command('swarm')
+    .description('Run many worlds on all cores. Exits 1 if anything is violated.')
+    .option('--seeds <number>', 'how many', wholeNumber(1, 2 ** 31 - 1), 1_000)
+    .option('--from <number>', 'the first seed', seedNumber, 1)
+    .option('--minutes <number>', 'begin no seed after this', wholeNumber(1, 10_000), 60)
+    .option('--workers <number>', 'threads (default: one a core)', wholeNumber(1, 1_024))
+    .addOption(new Option('--json [file]', 'write the result as JSON, to standard output if no file is given'))
+    .action(runSwarm);
+  command
+    .command('replay')
+    .description('Run a world again and print its events: faults, threads, connections, and what devices did and saw.')
+    .argument('<seed>', 'the seed', seedNumber)
+    .option('--from <time>', 'virtual time of the first event shown', durationMs, 0)
+    .option('--until <time>', 'virtual time of the last event shown', durationMs, Number.POSITIVE_INFINITY)
+    .option('--only <text>', 'of what devices saw only lines with this text: a device key, a conversation')
+    .action(replay);
+  return command;
+}
+
+function describePlan({ topology, people, conversations, deeds, faults, loadMs }: Plan): string[] {
+  const groups = conversations.filter((conversation) => 'members' in conversation).length;
+  const devices = people.reduce((sum, count) => sum + count, 0);
+  const kinds = new Map<string, number>();
+  for (const { fault } of faults) kinds.set(fault, (kinds.get(fault) ?? 0) + 1);
+  const broken = [...kinds].map(([kind, count]) => `${kind} × ${count}`).join(', ');
+  return [
+    `${topology.gateways} gateways; ${topology.conversationLanes} conversation lanes over ${topology.conversationPartitions} partitions, ${topology.userLanes} user lanes over ${topology.userPartitions}`,
+    `${people.length} people with ${devices} devices; ${conversations.length - groups} direct conversations, ${groups} groups; ${deeds.length} deeds in ${loadMs / 1_000} s`,
+    `faults: ${broken === '' ? 'none' : broken}`,
+  ];
+}
+
+interface RunFlags {
+  readonly seed: number;
+  readonly json?: true;
+}
+
+function run({ seed, json }: RunFlags): void {
+  const plan = drawPlan(seed);
+  const startMs = performance.now();
+  const outcome = new World(plan).run();
+  const wallSeconds = (performance.now() - startMs) / 1_000;
+  if (json === true) console.log(JSON.stringify(toJson(outcome, wallSeconds)));
+  else show(plan, outcome, wallSeconds);
+  if (outcome.violations.length > 0) process.exitCode = 1;
+}
+
+function toJson(outcome: Outcome, wallSeconds: number): object {
+  return { ...outcome, wallSeconds, marks: Object.fromEntries(outcome.marks) };
+}
+
+function show(plan: Plan, outcome: Outcome, wallSeconds: number): void {
+  const { messages, deliveries, virtualSeconds, traceHash, events, marks, violations } = outcome;
+  console.log(`seed ${plan.seed}`);
+  for (const line of describePlan(plan)) console.log(`  ${line}`);
+  console.log(`  reached: ${[...marks.keys()].toSorted().join(', ')}`);
+  console.log(
+    `${messages} messages, ${deliveries} deliveries, ${events} events in ${virtualSeconds.toFixed(1)} virtual and ${wallSeconds.toFixed(2)} wall seconds; trace ${traceHash}`,
+  );
+  for (const { guarantee, sentence } of violations) console.log(`${guarantee}: ${sentence}`);
+  if (violations.length === 0) console.log('nothing lost, nothing doubled, all in order, and all came to rest');
+  else console.log(`To see it happen: dunlin sim replay ${plan.seed}`);
+}
+
+interface SwarmFlags {
+  readonly seeds: number;
+  readonly from: number;
+  readonly minutes: number;
+  readonly workers?: number;
+  readonly json?: string | true;
+}
+
+async function runSwarm(flags: SwarmFlags): Promise<void> {
+  const { seeds: count, from, minutes, workers, json } = flags;
+  const startMs = Date.now();
+  let done = 0;
+  let messages = 0;
+  let violated = 0;
+  const say = (): void => {
+    const seconds = Math.max(0.001, (Date.now() - startMs) / 1_000);
+    const rate = `${(done / seconds).toFixed(1)} seeds/s, ${Math.round(messages / seconds)} messages/s`;
+    console.error(`${seconds.toFixed(0).padStart(4)} s  ${done} of ${count} seeds (${rate}), ${violated} violated`);
+  };
+  const ticker = setInterval(say, 5_000);
+  const result = await swarm({
+    from,
+    count,
+    untilMs: startMs + minutes * 60_000,
+    ...(workers === undefined ? {} : { workers }),
+    onSeed: (report) => {
+      done++;
+      messages += report.messages;
+      if (report.failure === undefined) return;
+      violated++;
+      console.error(`seed ${report.seed}: ${report.failure.guarantee}: ${report.failure.sentence}`);
+    },
+  });
+  clearInterval(ticker);
+  say();
+  await tell(result, (Date.now() - startMs) / 1_000, json);
+  if (result.failures.length > 0) process.exitCode = 1;
+}
+
+async function tell(result: SwarmResult, wallSeconds: number, json: string | true | undefined): Promise<void> {
+  if (json !== undefined) {
+    const text = JSON.stringify({ ...result, wallSeconds, marks: Object.fromEntries(result.marks) });
+    if (json === true) console.log(text);
+    else await writeFile(json, `${text}\n`);
+  }
+  if (json === true) return;
+  const { seeds, messages, deliveries, failures, neverReached } = result;
+  console.log(`${seeds} seeds, ${messages} messages, ${deliveries} deliveries; ${failures.length} seeds violated`);
+  if (neverReached.length > 0) console.log(`never reached: ${neverReached.join(', ')}`);
+  for (const { seed, guarantee } of failures) console.log(`  ${guarantee}: dunlin sim replay ${seed}`);
+}
+
+interface ReplayFlags {
+  readonly from: number;
+  readonly until: number;
+  readonly only?: string;
+}
+
+function replay(seed: number, { from, until, only }: ReplayFlags): void {
+  const plan = drawPlan(seed);
+  const world = new World(plan, { keepsHistory: true });
+  const outcome = world.run();
+  console.log(`seed ${seed}`);
+  for (const line of describePlan(plan)) console.log(`  ${line}`);
+  for (const line of timeline(world, { fromMs: from, untilMs: until, only })) console.log(line);
+  for (const { guarantee, sentence } of outcome.violations) console.log(`${guarantee}: ${sentence}`);
+  console.log(`trace ${outcome.traceHash}`);
+  if (outcome.violations.length > 0) process.exitCode = 1;
+}

@@ -1,0 +1,118 @@
+/** Many worlds, on all cores: each worker takes the next seed from a shared counter. */
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+
+export interface SwarmFailure {
+  readonly seed: number;
+  readonly guarantee: string;
+  readonly sentence: string;
+}
+
+/** What a worker tells of one seed. */
+export interface SeedReport {
+  readonly seed: number;
+  readonly messages: number;
+  readonly deliveries: number;
+  readonly marks: readonly string[];
+  readonly failure: SwarmFailure | undefined;
+}
+
+export interface SwarmWorkerData {
+  /** Int32: seeds taken so far; 1: stop. */
+  readonly shared: SharedArrayBuffer;
+  readonly from: number;
+  readonly count: number;
+}
+
+export interface SwarmOptions {
+  readonly from: number;
+  readonly count: number;
+  /** No seed is begun after this. */
+  readonly untilMs: number;
+  readonly workers?: number;
+  readonly onSeed?: (report: SeedReport) => void;
+}
+
+export interface SwarmResult {
+  readonly seeds: number;
+  readonly messages: number;
+  readonly deliveries: number;
+  readonly failures: readonly SwarmFailure[];
+  readonly neverReached: readonly string[];
+  readonly marks: ReadonlyMap<string, number>;
+}
+
+/** Places that a swarm must come by: each shows that a rare path is walked. */
+export const MUST_REACH: readonly string[] = [
+  'fault cut',
+  'fault stall',
+  'fault slow-reader',
+  'fault gateway-crash',
+  'fault gateway-drain',
+  'fault lane-crash',
+  'fault lane-pause',
+  'fault lane-takeover',
+  'fault kill',
+  'fault power',
+  'fault store',
+  'fault store-read-fails',
+  'fault store-slow',
+  'fault log',
+  'fault disk-slow',
+  'fault disk-full',
+  'fault egress-full',
+  'fault clock',
+  'lane died: partition N has another owner now: this lane stops',
+  'lane died: the log did not take an output of this lane (outcome N, refu',
+  'late commit committed',
+  'late commit conflict',
+  'send refused: disk full',
+  'rejected DISK_FULL',
+  'rejected UNAVAILABLE',
+  'rejected COUNTER_GAP',
+  'rejected NOT_MEMBER',
+  'egress full',
+  'egress for an earlier gateway',
+  'gap 2',
+  'group change 3',
+  'group change 4',
+  'group change 5',
+  'presence',
+  'typing',
+];
+
+export async function swarm(options: SwarmOptions): Promise<SwarmResult> {
+  const { from, count, untilMs, onSeed } = options;
+  const shared = new SharedArrayBuffer(8);
+  const cells = new Int32Array(shared);
+  const marks = new Map<string, number>();
+  const failures: SwarmFailure[] = [];
+  let seeds = 0;
+  let messages = 0;
+  let deliveries = 0;
+  const workers = Math.min(count, options.workers ?? availableParallelism());
+  const timer = setTimeout(() => Atomics.store(cells, 1, 1), Math.max(0, untilMs - Date.now()));
+  const run = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const workerData: SwarmWorkerData = { shared, from, count };
+      const worker = new Worker(new URL('./swarm-worker.js', import.meta.url), { workerData });
+      worker.on('message', (report: SeedReport) => {
+        seeds++;
+        messages += report.messages;
+        deliveries += report.deliveries;
+        for (const mark of report.marks) marks.set(mark, (marks.get(mark) ?? 0) + 1);
+        if (report.failure !== undefined) failures.push(report.failure);
+        onSeed?.(report);
+      });
+      worker.once('error', reject);
+      worker.once('exit', () => resolve());
+    });
+  try {
+    await Promise.all(Array.from({ length: workers }, run));
+  } finally {
+    clearTimeout(timer);
+  }
+  failures.sort((one, other) => one.seed - other.seed);
+  const neverReached = MUST_REACH.filter((mark) => !marks.has(mark));
+  return { seeds, messages, deliveries, failures, neverReached, marks };
+}
