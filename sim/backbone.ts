@@ -17,6 +17,8 @@ import type { FaultEvent, Topology } from './plan.js';
 /** Told about every batch that the log took, in order: what the pipelines say before anybody hears it. */
 export type Tap = (topic: number, batch: Uint8Array) => void;
 
+/** The USER topic is synced this late at most, if the disk is not slow. */
+const LAZY_US_MAX = 250_000;
 /** How often somebody looks whether all lanes stand. */
 const LOOK_US = 5_000;
 
@@ -37,9 +39,11 @@ export class Backbone {
   readonly #deposed: LaneProcess[] = [];
   #incarnation = 0;
   #isWriteDue = false;
-  #isSyncDue = false;
+  /** By topic. */
+  readonly #isSyncDue = [false, false];
   #slowDiskUntilMs = 0;
   #fullDiskUntilMs = 0;
+  #fullRingUntilMs = 0;
   readonly #injected: InjectedAppend[] = [];
   /** Grows when all threads die. */
   #life = 0;
@@ -166,6 +170,10 @@ export class Backbone {
     };
     return {
       append: (topic, partition, batch, tag) => {
+        if (isLane && this.#context.nowMs < this.#fullRingUntilMs) {
+          this.#context.mark('ring full');
+          return false;
+        }
         const injected = hasHole ? 'unknown_not_done' : this.#fate(batch);
         if (injected !== 'pass') this.log.inject(injected);
         if (!current().append(topic, partition, batch, tag)) return false;
@@ -201,20 +209,23 @@ export class Backbone {
       this.#isWriteDue = false;
       this.log.write();
       this.#ringAll();
-      this.#syncSoon();
+      this.#syncSoon(Topic.CONVERSATION);
+      this.#syncSoon(Topic.USER);
     });
   }
 
-  #syncSoon(): void {
-    if (this.#isSyncDue) return;
-    this.#isSyncDue = true;
+  /** The USER topic is synced behind: what a power failure takes of it is much. */
+  #syncSoon(topic: number): void {
+    if (this.#isSyncDue[topic] === true) return;
+    this.#isSyncDue[topic] = true;
     const life = this.#life;
     const isSlow = this.#context.nowMs < this.#slowDiskUntilMs;
+    const lazyUs = topic === Topic.USER ? this.#context.delays.between(1_000, LAZY_US_MAX) : 0;
     const delay = isSlow ? this.#context.delayUs(50_000, 3_000_000) : this.#context.delayUs(100, 12_000);
-    this.#context.queue.after(delay, () => {
+    this.#context.queue.after(lazyUs + delay, () => {
       if (life !== this.#life) return;
-      this.#isSyncDue = false;
-      this.log.sync();
+      this.#isSyncDue[topic] = false;
+      this.log.sync(topic);
       this.#ringAll();
     });
   }
@@ -240,6 +251,10 @@ export class Backbone {
         this.#context.queue.after(event.for * 1_000, () => this.#ringAll());
         return true;
       }
+      case 'ring-full':
+        this.#fullRingUntilMs = this.#context.nowMs + event.for;
+        this.#context.queue.after(event.for * 1_000, () => this.#ringAll());
+        return true;
       case 'lane-crash':
         this.lanes[event.lane]?.die('told to');
         return true;
@@ -304,7 +319,7 @@ export class Backbone {
     this.#isDown = true;
     this.#areUsersUp = false;
     this.#isWriteDue = false;
-    this.#isSyncDue = false;
+    this.#isSyncDue.fill(false);
     for (const lane of this.#deposed.splice(0)) lane.die('all died');
     for (const lane of this.lanes) lane.die('all died');
     for (const gateway of this.gateways) gateway.die();
@@ -320,6 +335,7 @@ export class Backbone {
   heal(): void {
     this.#slowDiskUntilMs = 0;
     this.#fullDiskUntilMs = 0;
+    this.#fullRingUntilMs = 0;
     this.#injected.length = 0;
     for (const lane of this.lanes) {
       lane.pause(0);
@@ -328,6 +344,11 @@ export class Backbone {
     for (const lane of this.#deposed) lane.pause(0);
     for (const gateway of this.gateways) gateway.fullUntilMs = 0;
     this.#ringAll();
+  }
+
+  /** Every lane dies once more, so that what it comes back with is what it had committed. */
+  restartLanes(): void {
+    for (const lane of this.lanes) lane.die('told to, at the end');
   }
 
   /** All run, and have nothing left to read. */

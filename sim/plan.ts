@@ -79,6 +79,8 @@ export type FaultEvent =
       readonly outcome: (typeof LOG_OUTCOMES)[number];
       readonly count: number;
     }
+  /** The log takes nothing more of any lane: its ring is full. */
+  | { readonly fault: 'ring-full'; readonly at: number; readonly for: number }
   | { readonly fault: 'disk-slow'; readonly at: number; readonly for: number }
   | { readonly fault: 'disk-full'; readonly at: number; readonly for: number }
   | { readonly fault: 'egress-full'; readonly at: number; readonly gateway: number; readonly for: number }
@@ -114,6 +116,7 @@ const FAULT_KINDS: readonly FaultKind[] = [
   'store-read-fails',
   'store-slow',
   'log',
+  'ring-full',
   'disk-slow',
   'disk-full',
   'egress-full',
@@ -278,6 +281,8 @@ function drawFault(kind: FaultKind, random: Prng, { topology, people, loadMs }: 
         outcome: LOG_OUTCOMES[random.below(LOG_OUTCOMES.length)]!,
         count: random.between(1, 3),
       };
+    case 'ring-full':
+      return { fault: kind, at, for: random.between(5, 2_000) };
     case 'disk-slow':
     case 'disk-full':
       return { fault: kind, at, for: random.between(100, 5_000) };

@@ -58,6 +58,8 @@ export const MUST_REACH: readonly string[] = [
   'fault store-read-fails',
   'fault store-slow',
   'fault log',
+  'fault ring-full',
+  'ring full',
   'fault disk-slow',
   'fault disk-full',
   'fault egress-full',

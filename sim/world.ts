@@ -85,7 +85,12 @@ export class World {
     this.#schedule(startUs);
     const loadUs = startUs + this.plan.loadMs * 1_000;
     while (queue.nextUs <= loadUs) queue.step();
-    return this.#judge(this.#heal());
+    let isQuiet = this.#heal();
+    if (isQuiet) {
+      this.backbone.restartLanes();
+      isQuiet = this.#settle();
+    }
+    return this.#judge(isQuiet);
   }
 
   /** Everybody connects before anything else happens: what is owed to a device counts from its first connection. */
@@ -164,13 +169,19 @@ export class World {
   /** Nothing breaks any more, everybody comes online. True: all came to rest in time. */
   #heal(): boolean {
     const { context, backbone } = this;
-    const { queue } = context;
     context.isHealing = true;
     backbone.heal();
     for (const device of this.devices) {
       device.connection?.heal();
       device.start();
     }
+    return this.#settle();
+  }
+
+  /** True: all came to rest in time. */
+  #settle(): boolean {
+    const { context } = this;
+    const { queue } = context;
     const untilUs = queue.nowUs + HEAL_MS * 1_000;
     let quietSinceUs = queue.nowUs;
     let activity = context.activity;

@@ -1,0 +1,205 @@
+/**
+ * Planted bugs: each a change of one place in a copy of the compiled program, so that none can ever be on in production. The
+ * simulator must catch each within SEEDS_MAX seeds, by a guarantee that fits. `from` must stand in the file exactly once.
+ */
+
+export interface Mutant {
+  readonly name: string;
+  /** Compiled file. */
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+  /** Guarantees that may catch it. `protocol`: the client sees a hole; `crash`: something throws. */
+  readonly guarantees: readonly string[];
+}
+
+export const SEEDS_MAX = 200;
+/** Parts of the compiled program that a world needs. */
+export const PARTS = ['core', 'pipelines', 'gateway', 'client', 'engines', 'sim'];
+
+const ORDER = ['G1', 'G2', 'G3', 'G4', 'G5', 'G6', 'G8', 'protocol'];
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'a repeated counter is sequenced again',
+    file: 'pipelines/conversation/sequence.js',
+    from: 'if (context.counter <= last)',
+    to: 'if (false)',
+    guarantees: ORDER,
+  },
+  {
+    name: 'a rejection does not use its counter up',
+    file: 'pipelines/conversation/sequence.js',
+    from: '    rows.u32[deviceAt + Dev.COUNTER] = context.counter;\n    rows.touch(conversation);\n    const error = accept(context, conversation, deviceAt, recipients);',
+    to: '    const error = accept(context, conversation, deviceAt, recipients);\n    if (error === undefined) rows.u32[deviceAt + Dev.COUNTER] = context.counter;\n    rows.touch(conversation);',
+    guarantees: [...ORDER, 'G15'],
+  },
+  {
+    name: 'the head is one too low',
+    file: 'pipelines/conversation/sequence.js',
+    from: 'rows.u32[at + Conv.HEAD] = seq;',
+    to: 'rows.u32[at + Conv.HEAD] = seq > 3 && seq % 7 === 0 ? seq - 1 : seq;',
+    guarantees: ORDER,
+  },
+  {
+    name: 'a group change counts no aggregate anew, so it forgets a leaver',
+    file: 'pipelines/conversation/receipts.js',
+    from: 'if (context.kind !== Kind.MESSAGE) {',
+    to: 'if (false) {',
+    guarantees: ['G7', 'G13', 'crash'],
+  },
+  {
+    name: 'a receipt does not reach the other of two',
+    file: 'pipelines/conversation/receipts.js',
+    from: '        tellOther(context, conversationAt, member);\n        return;',
+    to: '        return;',
+    guarantees: ['G7'],
+  },
+  {
+    name: 'what a conversation lane says again is taken again',
+    file: 'pipelines/user/fan-out.js',
+    from: 'if (sourceSeq < seen || (sourceSeq === seen && index <= state.seenIndex[source])) {',
+    to: 'if (false) {',
+    guarantees: [...ORDER, 'G7'],
+  },
+  {
+    name: 'dedupe of fan-out is forgotten at a restart',
+    file: 'pipelines/user/import.js',
+    from: 'state.seenSeq[source] = seq;',
+    to: '',
+    guarantees: [...ORDER, 'G7', 'G13'],
+  },
+  {
+    name: 'the slowest device is forgotten when entries are freed',
+    file: 'pipelines/user/acks.js',
+    from: 'lowest = Math.min(lowest, getPair(u32, device + DeviceAt.CURSOR));',
+    to: 'lowest = lowest === Infinity ? getPair(u32, device + DeviceAt.CURSOR) : Math.max(lowest, getPair(u32, device + DeviceAt.CURSOR));',
+    guarantees: ORDER,
+  },
+  {
+    name: 'the cursor moves to the head before anything is delivered',
+    file: 'pipelines/user/sessions.js',
+    from: 'isKnown ? Math.max(claimed, cursor) : cursor);',
+    to: 'getPair(u32, user + UserAt.LAST));',
+    guarantees: ORDER,
+  },
+  {
+    name: 'catch-up skips at the live edge',
+    file: 'pipelines/user/catch-up.js',
+    from: '        if (position <= piece.scanned)\n            continue;\n        const blob',
+    to: '        if (position <= piece.scanned || (u32[entry + EntryAt.NEXT] === 0 && piece.entries > 0))\n            continue;\n        const blob',
+    guarantees: ORDER,
+  },
+  {
+    name: 'a block has no effect',
+    file: 'pipelines/user/deliver.js',
+    from: 'return state.isBlocked(user, frameUser(view, at)) ? GapReason.BLOCKED : 0;',
+    to: 'return 0;',
+    guarantees: ['G10'],
+  },
+  {
+    name: 'blocks take effect before they are on the disk',
+    file: 'gateway/inbound.js',
+    from: 'const partition = partitionOfUser(userOfDevice(session.device), conversationPartitions);\n                if (!this.#append(session, Topic.CONVERSATION,',
+    to: 'const partition = partitionOfUser(userOfDevice(session.device), userPartitions);\n                if (!this.#append(session, Topic.USER,',
+    guarantees: ['G10', 'G13'],
+  },
+  {
+    name: 'a new owner begins no new generation of positions',
+    file: 'pipelines/user/stage.js',
+    from: 'state.generation = Math.max(state.generation, generation);',
+    to: '',
+    guarantees: ORDER,
+  },
+  {
+    name: 'conversation lanes speak before user lanes have begun a generation',
+    file: 'pipelines/lane.js',
+    from: 'return this.#state !== LaneState.RECOVERING && this.#durable[this.#topic] >= this.#announcements;',
+    to: 'return true;',
+    guarantees: ORDER,
+  },
+  {
+    name: 'a commit does not wait until its outputs are durable',
+    file: 'pipelines/partition.js',
+    from: 'if (commit.outputs.some((count, topic) => durable[topic] < count))',
+    to: 'if (false)',
+    guarantees: [...ORDER, 'G7'],
+  },
+  {
+    name: 'a commit does not wait until its source is durable',
+    file: 'pipelines/partition.js',
+    from: 'if (sourceEnd < commit.meta.offset)',
+    to: 'if (false)',
+    guarantees: [...ORDER, 'G13', 'G15', 'crash'],
+  },
+  {
+    name: 'the offset is committed without the state',
+    file: 'pipelines/partition.js',
+    from: '            chunks.push(chunk.slice());\n            bytes += chunk.length;\n        });\n        const cold',
+    to: '            if (chunks.length > 0) chunks.push(chunk.slice());\n            bytes += chunk.length;\n        });\n        const cold',
+    guarantees: [...ORDER, 'G7', 'G13', 'G15', 'crash'],
+  },
+  {
+    name: 'a commit of unknown outcome counts as done',
+    file: 'pipelines/partition.js',
+    from: "            case 'unknown':\n                this.#settle();",
+    to: "            case 'unknown':\n                this.#committedPart(commit);",
+    guarantees: [...ORDER, 'G7', 'G13', 'G15', 'crash'],
+  },
+  {
+    name: 'the fence is missing',
+    file: 'pipelines/checkpoint.js',
+    from: '            expect: fenced(owner),\n            clear: last',
+    to: '            expect: [],\n            clear: last',
+    guarantees: ['G14', 'G13', ...ORDER],
+  },
+  {
+    name: 'a take-over does not raise the epoch',
+    file: 'pipelines/checkpoint.js',
+    from: 'value: encodeEpoch(decodeEpoch(before) + 1)',
+    to: 'value: encodeEpoch(Math.max(1, decodeEpoch(before)))',
+    guarantees: ['G14', 'G13', 'G15', ...ORDER],
+  },
+  {
+    name: 'an output that the log did not take is passed over',
+    file: 'pipelines/lane.js',
+    from: 'if (outcome !== AppendOutcome.DURABLE) {',
+    to: 'if (false) {',
+    guarantees: [...ORDER, 'G7', 'G15'],
+  },
+  {
+    name: 'what is not emitted yet is forgotten when the ring is full',
+    file: 'pipelines/lane.js',
+    from: '            this.counters.stalledTurns++;\n            return false;\n        }\n        this.#emitting = undefined;',
+    to: '            this.counters.stalledTurns++;\n        }\n        this.#emitting = undefined;',
+    guarantees: [...ORDER, 'G7', 'G15', 'crash'],
+  },
+  {
+    name: 'the client takes a message twice',
+    file: 'client/core.js',
+    from: '        if (seq <= last) {\n            this.#deliver(frame.inbox, false, nowMs);\n            return false;\n        }',
+    to: '        if (seq <= last)\n            return true;',
+    guarantees: ORDER,
+  },
+  {
+    name: 'the client does not send again after a reconnect',
+    file: 'client/conversation.js',
+    from: 'this.nextCounter = this.firstCounter;\n        this.window = 1;',
+    to: 'this.window = 1;',
+    guarantees: [...ORDER, 'G15'],
+  },
+  {
+    name: 'the gateway keeps silent about a send that the log refused',
+    file: 'gateway/gateway.js',
+    from: 'const session = this.hub.device(readU53(view, at + At.DEVICE));',
+    to: 'return;\n        const session = this.hub.device(readU53(view, at + At.DEVICE));',
+    guarantees: ['G15', ...ORDER],
+  },
+  {
+    name: 'a removed member keeps getting messages',
+    file: 'pipelines/conversation/groups.js',
+    from: 'recipients.addMembers(context, context.rows.conversations.at(conversation));\n    leave(context, conversation, members);',
+    to: 'recipients.addMembers(context, context.rows.conversations.at(conversation));',
+    guarantees: ['G9', 'G13', 'crash', 'G7'],
+  },
+];
