@@ -207,6 +207,9 @@ test('a goodbye leaves no read and no ack behind', () => {
   bench.message(2).core.read(1, 2, 2);
   bench.core.stop(bench.nowMs);
   assert.deepEqual(bench.kinds().toSorted(), [Kind.READ, Kind.ACK, Kind.BYE].toSorted());
+  bench.message(3).core.read(1, 2, 3);
+  assert.ok(bench.core.wakeAtMs > bench.nowMs + READ_INTERVAL_MS, 'nothing is due after a goodbye');
+  assert.deepEqual(bench.out(), []);
 });
 
 test('a hole drops the connection; the same hole on a third one is reported as lost', () => {

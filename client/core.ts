@@ -181,7 +181,8 @@ export class ClientCore {
   /** Call `tick` at this time, at the latest; infinite: no need. */
   get wakeAtMs(): number {
     let wakeAtMs = this.#link.wakeAtMs;
-    if (!this.#link.isOpen) return wakeAtMs;
+    // Nothing is said after a goodbye, whatever is due.
+    if (!this.#link.isOpen || this.#byeSent) return wakeAtMs;
     if (this.#ackAtMs < wakeAtMs) wakeAtMs = this.#ackAtMs;
     if (!this.isLive) return wakeAtMs;
     if (this.#checkAtMs < wakeAtMs) wakeAtMs = this.#checkAtMs;

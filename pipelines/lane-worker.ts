@@ -42,6 +42,7 @@ export interface LaneWorkerData {
 
 /** Longest sleep: orders are also announced by the doorbell, this is for clocks that jump. */
 const SLEEP_MS_MAX = 1_000;
+const SLEEP_MS_MIN = 1;
 /** Turns between two updates of the shown status while there is work. */
 const STATUS_TURNS = 64;
 
@@ -122,7 +123,10 @@ function run(data: LaneWorkerData): void {
     }
     if (progress && turns % STATUS_TURNS !== 0) continue;
     show(lane, lane.lagBytes(), status);
-    if (!progress) doorbell.waitSync(seen, Math.min(SLEEP_MS_MAX, Math.max(0, lane.wakeAtMs() - clock.monotonicMs())));
+    if (progress) continue;
+    // What was due and could not be done waits for somebody's bell: asking at once again would keep a core busy.
+    const sleepMs = lane.wakeAtMs() - clock.monotonicMs();
+    doorbell.waitSync(seen, Math.min(SLEEP_MS_MAX, Math.max(SLEEP_MS_MIN, sleepMs)));
   }
   show(lane, 0, status);
   status[LaneFieldIndex.running] = 0;

@@ -53,6 +53,8 @@ interface Commit {
   readonly cold: ReadonlyMap<string, Uint8Array | undefined>;
   next: number;
   waiting: boolean;
+  /** It waits for the log: the doorbell tells, not the time. */
+  isBlocked: boolean;
   retryAtMs: number;
 }
 
@@ -236,7 +238,8 @@ export class Partition {
 
   /** When `wantsCommit` becomes true by time alone; Infinity if there is nothing to commit. */
   get commitDueAtMs(): number {
-    if (this.#commit !== undefined) return this.#commit.waiting ? Infinity : this.#commit.retryAtMs;
+    const commit = this.#commit;
+    if (commit !== undefined) return commit.waiting || commit.isBlocked ? Infinity : commit.retryAtMs;
     return this.#steps === 0 ? Infinity : this.#dirtySinceMs + COMMIT_INTERVAL_MS;
   }
 
@@ -253,7 +256,7 @@ export class Partition {
     const meta = this.#nextMeta(bytes, superseded);
     const owner = { stage: this.#stageId, partition: this.number, epoch: this.epoch };
     const transactions = commitTransactions(owner, { meta, chunks, cold, superseded });
-    this.#commit = { meta, outputs, transactions, cold, next: 0, waiting: false, retryAtMs: nowMs };
+    this.#commit = { meta, outputs, transactions, cold, next: 0, waiting: false, isBlocked: false, retryAtMs: nowMs };
     this.#steps = 0;
     this.#bytesSinceCommit = 0;
   }
@@ -275,8 +278,8 @@ export class Partition {
     this.#advanceBase();
     const commit = this.#commit;
     if (commit === undefined || commit.waiting || nowMs < commit.retryAtMs) return;
-    if (sourceEnd < commit.meta.offset) return;
-    if (commit.outputs.some((count, topic) => durable[topic]! < count)) return;
+    commit.isBlocked = sourceEnd < commit.meta.offset || commit.outputs.some((count, topic) => durable[topic]! < count);
+    if (commit.isBlocked) return;
     commit.waiting = true;
     this.#context.store.commit(this.#context.newTag(this), commit.transactions[commit.next]!);
   }

@@ -12,6 +12,9 @@ import type { LaneProducer } from './backbone.js';
 import { type Context, Happening } from './context.js';
 import type { Topology } from './plan.js';
 
+/** As in pipelines/lane-worker.ts. */
+const IDLE_US_MIN = 1_000;
+
 export interface LanePlace {
   readonly context: Context;
   readonly topology: Topology;
@@ -194,7 +197,7 @@ export class LaneProcess {
     if (progress) {
       context.activity++;
       this.#wakeAt(nowUs + context.delayUs(20, 400));
-    } else this.#wakeAt(Math.max(nowUs + 1, lane.wakeAtMs() * 1_000));
+    } else this.#wakeAt(Math.max(nowUs + IDLE_US_MIN, lane.wakeAtMs() * 1_000));
   }
 
   #guard(work: () => void): void {
