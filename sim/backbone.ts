@@ -17,8 +17,8 @@ import type { FaultEvent, Topology } from './plan.js';
 /** Told about every batch that the log took, in order: what the pipelines say before anybody hears it. */
 export type Tap = (topic: number, batch: Uint8Array) => void;
 
-/** The USER topic is synced this late at most, if the disk is not slow. */
-const LAZY_US_MAX = 250_000;
+/** The USER topic is synced this late at most, if the disk is not slow: one for each world. */
+const LAZY_US_MAX = [30_000, 250_000, 2_000_000] as const;
 /** How often somebody looks whether all lanes stand. */
 const LOOK_US = 5_000;
 
@@ -51,6 +51,7 @@ export class Backbone {
   #isDown = false;
   #areUsersUp = false;
   /** Logged time less monotonic time, and the last time that was logged. */
+  readonly #lazyUsMax: number;
   #logBaseMs: number;
   #loggedMs = 0;
 
@@ -58,6 +59,7 @@ export class Backbone {
     this.#context = context;
     this.#topology = topology;
     this.#tap = tap;
+    this.#lazyUsMax = LAZY_US_MAX[new Prng(seed).fork('lazy').below(LAZY_US_MAX.length)]!;
     this.#logBaseMs = context.wallMs - context.nowMs;
     this.log = new MemoryLog({
       topics: [
@@ -220,7 +222,7 @@ export class Backbone {
     this.#isSyncDue[topic] = true;
     const life = this.#life;
     const isSlow = this.#context.nowMs < this.#slowDiskUntilMs;
-    const lazyUs = topic === Topic.USER ? this.#context.delays.between(1_000, LAZY_US_MAX) : 0;
+    const lazyUs = topic === Topic.USER ? this.#context.delays.between(1_000, this.#lazyUsMax) : 0;
     const delay = isSlow ? this.#context.delayUs(50_000, 3_000_000) : this.#context.delayUs(100, 12_000);
     this.#context.queue.after(lazyUs + delay, () => {
       if (life !== this.#life) return;

@@ -123,6 +123,10 @@ const FAULT_KINDS: readonly FaultKind[] = [
   'clock',
 ];
 
+/** What goes deepest is on more often, and what is cheap happens more often. */
+const HARD: ReadonlySet<FaultKind> = new Set(['power', 'lane-crash']);
+const OFTEN: ReadonlySet<FaultKind> = new Set(['cut', 'stall', 'store', 'power', 'lane-crash']);
+
 const HOUR_MS = 3_600_000;
 
 /** Nothing is sent before groups can stand. */
@@ -208,7 +212,7 @@ function drawDeeds(root: Prng, shape: Shape, scale: number): Deed[] {
     if (what === 'leave') deeds.push({ do: what, at, device, in: group });
     else deeds.push({ do: what, at, device, in: group, user });
   }
-  for (let n = others.below(4); n > 0; n--) {
+  for (let n = others.below(8); n > 0; n--) {
     const device = others.below(owners.length);
     const user = others.below(people.length);
     if (user !== owners[device]) deeds.push({ do: 'block', at: time(others), device, user, on: others.chance(2, 3) });
@@ -233,10 +237,10 @@ function drawFaults(root: Prng, shape: Shape): FaultEvent[] {
   const classes = root.fork('fault classes');
   const faults: FaultEvent[] = [];
   for (const kind of FAULT_KINDS) {
-    const isOn = classes.chance(1, 3);
+    const isOn = classes.chance(1, HARD.has(kind) ? 2 : 3);
     const random = root.fork(`fault ${kind}`);
     if (!isOn) continue;
-    const count = kind === 'cut' || kind === 'store' || kind === 'stall' ? random.between(1, 10) : random.between(1, 3);
+    const count = OFTEN.has(kind) ? random.between(1, 10) : random.between(1, 3);
     for (let n = 0; n < count; n++) faults.push(drawFault(kind, random, shape));
   }
   return faults.toSorted((one, other) => one.at - other.at);

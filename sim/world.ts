@@ -22,6 +22,8 @@ const HEAL_MS = 240_000;
 const QUIET_MS = 3_000;
 const LOOK_MS = 500;
 const GROUP_BASE = 5_001;
+/** The USER topic is synced behind by less than this. */
+const KNOWN_MS = 2_500;
 /** Everybody is there by then. */
 const GATHER_MS = 60_000;
 
@@ -98,6 +100,9 @@ export class World {
     const { queue } = this.context;
     for (const device of this.devices) queue.at(this.context.delays.below(200_000), () => device.start());
     while (queue.nextUs < GATHER_MS * 1_000 && !this.devices.every(({ isLive }) => isLive)) queue.step();
+    // That a device is known must be on the disk: docs/simulator.md says what happens before.
+    const knownUs = queue.nowUs + KNOWN_MS * 1_000;
+    while (queue.nextUs <= knownUs) queue.step();
   }
 
   #schedule(startUs: number): void {
