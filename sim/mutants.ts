@@ -112,13 +112,6 @@ export const MUTANTS: readonly Mutant[] = [
     guarantees: ORDER,
   },
   {
-    name: 'conversation lanes speak before user lanes have begun a generation',
-    file: 'pipelines/lane.js',
-    from: 'return this.#state !== LaneState.RECOVERING && this.#durable[this.#topic] >= this.#announcements;',
-    to: 'return true;',
-    guarantees: ORDER,
-  },
-  {
     name: 'a commit does not wait until its outputs are durable',
     file: 'pipelines/partition.js',
     from: ' || commit.outputs.some((count, topic) => durable[topic] < count)',
