@@ -165,6 +165,13 @@ test('acks: after ACK_ENTRIES at once, else after ACK_DELAY_MS; HELLO carries th
   assert.equal(bench.connect().out()[0]!.inbox, ACK_ENTRIES + 2);
 });
 
+test('watermarks of somebody who is not in the conversation are passed over', () => {
+  const bench = new Bench().live();
+  bench.from({ kind: Kind.RECEIPT, ...CONV, device: deviceKey(3, 1), seq: 5, inbox: 1 });
+  assert.deepEqual(bench.log, []);
+  assert.equal(bench.core.receivedPosition, 1);
+});
+
 test('an ack goes along with what cannot wait', () => {
   const bench = new Bench().live();
   bench.out();

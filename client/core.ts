@@ -873,6 +873,11 @@ export class ClientCore {
     if (conversation === undefined) return;
     const { seq, extra, inbox } = frame;
     const user = userOfDevice(frame.device);
+    // Of nobody else are watermarks told: a server that does may not fill this client's memory.
+    if (user !== 0 && user !== this.user && user !== conversation.a && user !== conversation.b) {
+      this.#deliver(inbox, false, nowMs);
+      return;
+    }
     const marks = conversation.marksOf(user);
     const delivered = Math.max(marks.delivered, seq, extra);
     const read = Math.max(marks.read, extra);
