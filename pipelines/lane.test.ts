@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
 import { encodeFrame, type Frame, Kind, makeFrame, readFrame, viewOf } from '../core/frame.js';
-import { deviceKey, directConversation, partitionOfConversation } from '../core/ids.js';
+import { deviceKey, directConversation, partitionOfConversation, partitionOfUser } from '../core/ids.js';
 import { StageId } from '../core/keys.js';
+import { COMMIT_INTERVAL_MS } from '../core/limits.js';
 import { Durability, type LogConsumer, type LogProducer, Topic } from '../core/ports.js';
 import { Prng } from '../core/prng.js';
 import type { Stage } from '../core/stage.js';
@@ -271,6 +272,57 @@ test('a commit waits until its outputs and its input are durable', () => {
   world.log.sync(Topic.USER);
   for (let i = 0; i < 50; i++) lane.turn();
   assert.equal(lane.counters.commits, commits + 1);
+});
+
+test('what a step gathered is on its way before its offset is committed', () => {
+  const world = new World();
+  world.settle();
+  const user = 2;
+  const partition = partitionOfUser(user, PARTITIONS);
+  const say = (kind: number, fields: Partial<Frame>): void =>
+    world.append([makeFrame({ kind, device: deviceKey(user, 1), ...fields })], Topic.USER, partition);
+  say(Kind.CONNECT, { convA: 1, convB: 7, extra: 1 });
+  world.settle();
+  const { a, b } = directConversation(1, user);
+  const message = makeFrame({ kind: Kind.MESSAGE, convA: a, convB: b, device: deviceKey(1, 1), counter: 1 });
+  world.append([message], Topic.CONVERSATION, partitionOfConversation(a, b, PARTITIONS));
+  // No time passes, so that the message stays in memory, and the ack has nothing to fetch.
+  for (let n = 0; n < 10; n++) {
+    world.log.write();
+    world.log.sync();
+    world.turn(100);
+  }
+  // A commit falls due in the very turn that steps over the ack, with more input behind it.
+  const lane = world.lanes.get(StageId.USER)!;
+  world.nowMs += COMMIT_INTERVAL_MS;
+  say(Kind.ACK, { inbox: 2 ** 32 + 1 });
+  say(Kind.DEVICES, {});
+  world.log.write();
+  world.log.sync();
+  const { commits } = lane.counters;
+  for (let turns = 0; turns < 2; turns++) lane.turn();
+  assert.equal(lane.counters.commits, commits, 'the delivered watermark is not durable yet');
+  world.startLane(StageId.USER);
+  world.settle();
+  const delivered = [...world.read(Topic.CONVERSATION)].filter(
+    (batch) => readFrame(batch.bytes, batch.view, 64).kind === Kind.DELIVERED,
+  );
+  assert.ok(delivered.length > 0);
+});
+
+test('a user lane is announced when its generation is on the disk, a conversation lane when it runs', () => {
+  const world = new World();
+  world.turn(50);
+  const lane = world.lanes.get(StageId.USER)!;
+  assert.equal(lane.state, LaneState.RUNNING);
+  assert.equal(lane.isAnnounced, false);
+  assert.equal(world.lanes.get(StageId.CONVERSATION)!.isAnnounced, true);
+  world.log.write();
+  world.turn(50);
+  assert.equal(lane.isAnnounced, false, 'written, and not synced');
+  world.log.sync(Topic.USER);
+  world.turn(50);
+  assert.equal(lane.isAnnounced, true);
 });
 
 test('a deposed lane cannot commit: its successor has the higher epoch', () => {

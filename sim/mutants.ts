@@ -9,6 +9,8 @@ export interface Mutant {
   readonly file: string;
   readonly from: string;
   readonly to: string;
+  /** Where to begin; default 1. */
+  readonly firstSeed?: number;
   /** Guarantees that may catch it. `protocol`: the client sees a hole; `crash`: something throws. */
   readonly guarantees: readonly string[];
 }
@@ -109,6 +111,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/user/stage.js',
     from: 'state.generation = Math.max(state.generation, generation);',
     to: '',
+    guarantees: ORDER,
+  },
+  {
+    name: 'conversation lanes speak before user lanes have begun a generation',
+    file: 'pipelines/lane.js',
+    from: 'return this.#state !== LaneState.RECOVERING && this.#durable[this.#topic] >= this.#announcements;',
+    to: 'return true;',
+    firstSeed: 1_001,
     guarantees: ORDER,
   },
   {

@@ -3,10 +3,13 @@ import { test } from 'node:test';
 import { drawPlan, type Plan } from './plan.js';
 import { runPlan, World } from './world.js';
 
-/** Every seed that found a fault of the backbone, with what it was. The draw has changed since for some: the plan is what counts. */
+/**
+ * Seeds that find the faults which the simulator found in the backbone, if they are planted again (sim/mutants.ts). Whoever
+ * changes the draw looks for others: a seed is only worth what its plan is.
+ */
 const CORPUS: readonly (readonly [seed: number, what: string])[] = [
-  [373, 'a block that was confirmed was gone after a power failure'],
-  [1976, 'after a power failure inbox positions were given out twice, so a device skipped what it had not seen'],
+  [38, 'a block that was confirmed was gone after a power failure'],
+  [1_144, 'after a power failure inbox positions were given out twice, so a device skipped what it had not seen'],
 ];
 const SEEDS = 60;
 const FIRST_SEED = 10_001;
