@@ -21,12 +21,21 @@ export const Happening = {
 /** Server time at the start. */
 const EPOCH_MS = 1_700_000_000_000;
 
+/** What a flaw is about; 0: nothing of this sort. */
+export interface Place {
+  readonly device: number;
+  readonly convA: number;
+  readonly convB: number;
+  readonly seq: number;
+}
+
 /** Something that must not be, besides what the checkers of core/checks find. */
 export interface Flaw {
   readonly atMs: number;
   /** A guarantee, or 'crash': production code threw something that is no DunlinError. */
   readonly guarantee: string;
   readonly sentence: string;
+  readonly place: Partial<Place>;
 }
 
 export class Context {
@@ -67,8 +76,8 @@ export class Context {
     this.marks.set(name, (this.marks.get(name) ?? 0) + 1);
   }
 
-  flaw(guarantee: string, sentence: string): void {
-    this.flaws.push({ atMs: this.nowMs, guarantee, sentence });
+  flaw(guarantee: string, sentence: string, place: Partial<Place> = {}): void {
+    this.flaws.push({ atMs: this.nowMs, guarantee, sentence, place });
     this.note(`WRONG ${guarantee}: ${sentence}`);
   }
 

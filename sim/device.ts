@@ -269,7 +269,7 @@ export class Device {
       block: (user, on) => tell({ op: 'block', device, user, on: on ? 1 : 0 }),
       presence: () => this.#context.mark('presence'),
       typing: () => this.#context.mark('typing'),
-      violation: (text) => this.#context.flaw('protocol', `device ${device}: ${text}`),
+      violation: (text) => this.#context.flaw('protocol', `device ${device}: ${text}`, { device }),
     };
   }
 
@@ -301,7 +301,7 @@ export class Device {
     this.#context.mark(`gap ${reason}`);
     if (reason === GapReason.LOST || reason === GapReason.FORGOTTEN) {
       const sentence = `device ${this.key} was told that ${from} to ${through} of (${a}, ${b}) are lost (${reason})`;
-      this.#context.flaw('G4', sentence);
+      this.#context.flaw('G4', sentence, { device: this.key, convA: a, convB: b, seq: from });
       return;
     }
     this.#seen.set(`${a},${b}`, through);

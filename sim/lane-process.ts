@@ -96,6 +96,9 @@ export class LaneProcess {
   lane: Lane | undefined;
   /** Another one owns its partitions now; nobody starts it again. */
   isDeposed = false;
+  /** Of its last start, and why it died last. */
+  incarnation = 0;
+  deathReason = '';
   #store: SlowStore | undefined;
   #pausedUntilUs = 0;
   #dueUs = Infinity;
@@ -111,6 +114,11 @@ export class LaneProcess {
     return this.lane !== undefined;
   }
 
+  /** Virtual microseconds: it hangs until then. */
+  get pausedUntilUs(): number {
+    return this.#pausedUntilUs;
+  }
+
   get isRunning(): boolean {
     return this.lane?.state === LaneState.RUNNING;
   }
@@ -118,6 +126,7 @@ export class LaneProcess {
   start(log: Log, contents: MemoryContents, incarnation: number): void {
     const { context, stageId, partitions, egress } = this.place;
     const life = ++this.#life;
+    this.incarnation = incarnation;
     this.producer.begin();
     context.note(`lane ${this.place.number} starts, incarnation ${incarnation}`);
     const ring = (): void => {
@@ -217,6 +226,7 @@ export class LaneProcess {
     if (this.lane === undefined) return;
     this.#life++;
     this.lane = undefined;
+    this.deathReason = reason;
     this.#pausedUntilUs = 0;
     this.place.context.hash.add(Happening.LANE_DIED, this.place.number);
     this.place.died(this, reason);

@@ -3,13 +3,22 @@
  * off what the conversation lanes append, before anybody can hear of it.
  */
 import { BatchAt, BatchKind, RECIPIENT_BYTES } from '../core/batch.js';
-import { HistoryChecker, type HistoryEvent, judgeHistory, type Verdict } from '../core/checks/index.js';
+import {
+  HistoryChecker,
+  type HistoryEvent,
+  judgeHistory,
+  type Verdict,
+  VIOLATIONS_KEPT_MAX,
+} from '../core/checks/index.js';
 import { At, frameLength, isSequenced, Kind, readFrame, viewOf } from '../core/frame.js';
 import { userOfDevice } from '../core/ids.js';
 import { GROUP_MEMBERS_MAX } from '../core/limits.js';
 import { readMembers } from '../core/members.js';
 import { Topic } from '../core/ports.js';
 import type { Context } from './context.js';
+
+/** Violations whose time is kept: more are not kept in full either. */
+const TIMES_MAX = VIOLATIONS_KEPT_MAX;
 
 interface Group {
   head: number;
@@ -20,22 +29,29 @@ export class Observer {
   readonly checker: HistoryChecker;
   /** What devices did and saw, and when; only if it is kept. */
   readonly history: { readonly atMs: number; readonly event: HistoryEvent }[] = [];
+  /** When each violation was seen that an event showed: the first ones of the verdict, in their order. */
+  readonly foundAtMs: number[] = [];
+  /** Is told of every event too. */
+  watch: ((event: HistoryEvent) => void) | undefined;
   readonly #context: Context;
-  readonly #keepsHistory: boolean;
+  readonly #keepsHistory: (event: HistoryEvent) => boolean;
   readonly #groups = new Map<number, Group>();
   deliveries = 0;
   sends = 0;
 
-  constructor(context: Context, keepsHistory: boolean) {
+  constructor(context: Context, keepsHistory: (event: HistoryEvent) => boolean) {
     this.#context = context;
     this.#keepsHistory = keepsHistory;
     this.checker = new HistoryChecker();
   }
 
   feed(event: HistoryEvent): void {
-    if (this.#keepsHistory) this.history.push({ atMs: this.#context.nowMs, event });
+    const { nowMs } = this.#context;
+    if (this.#keepsHistory(event)) this.history.push({ atMs: nowMs, event });
     if (event.op === 'deliver') this.deliveries++;
+    this.watch?.(event);
     this.checker.feed(event);
+    while (this.foundAtMs.length < Math.min(TIMES_MAX, this.checker.found)) this.foundAtMs.push(nowMs);
   }
 
   /** A batch that is about to be written. */

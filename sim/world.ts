@@ -2,7 +2,7 @@
  * A world from a plan: people with devices, a network, a backbone. It runs the plan's events, then lets everything heal, and
  * tells what it found. Synchronous from start to end, and a function of the plan alone.
  */
-import { describeViolation } from '../core/checks/index.js';
+import { describeViolation, type HistoryEvent } from '../core/checks/index.js';
 import { Kind } from '../core/frame.js';
 import { directConversation } from '../core/ids.js';
 import { StageId } from '../core/keys.js';
@@ -10,11 +10,12 @@ import { AppendOutcome } from '../core/ports.js';
 import { MemoryStore } from '../engines/store-memory.js';
 import { Lane, LaneState } from '../pipelines/lane.js';
 import { Backbone } from './backbone.js';
-import { Context, type Flaw, Happening } from './context.js';
+import { Context, Happening, type Place } from './context.js';
 import { Device, tryTo, userId } from './device.js';
 import { createStage } from './lane-process.js';
 import { Observer } from './observer.js';
 import { type ConversationPlan, type Deed, devicesOf, type FaultEvent, type Plan } from './plan.js';
+import { Sampler } from './samples.js';
 
 /** G15: after the last fault everything must have drained within this. */
 const HEAL_MS = 240_000;
@@ -27,6 +28,14 @@ const KNOWN_MS = 2_500;
 /** Everybody is there by then. */
 const GATHER_MS = 60_000;
 
+/** Something that was wrong, and where: 0 is nothing of this sort. */
+export interface Finding extends Place {
+  readonly guarantee: string;
+  readonly sentence: string;
+  /** Virtual time at which it was seen; null: only the end shows it. */
+  readonly atMs: number | null;
+}
+
 export interface Outcome {
   readonly seed: number;
   readonly traceHash: string;
@@ -36,12 +45,15 @@ export interface Outcome {
   readonly deliveries: number;
   readonly faults: number;
   readonly marks: ReadonlyMap<string, number>;
-  /** Guarantee and sentence of everything that was wrong. */
-  readonly violations: readonly { readonly guarantee: string; readonly sentence: string }[];
+  /** Everything that was wrong. */
+  readonly violations: readonly Finding[];
 }
 
 export interface RunOptions {
-  readonly keepsHistory?: boolean;
+  /** True: all of it; or which events. */
+  readonly keepsHistory?: boolean | ((event: HistoryEvent) => boolean);
+  /** Numbers over virtual time, for a report: `World.sampler`. */
+  readonly takesSamples?: boolean;
 }
 
 interface Conversation {
@@ -56,13 +68,16 @@ export class World {
   readonly backbone: Backbone;
   readonly devices: Device[];
   readonly plan: Plan;
+  /** Reads only: the run is the same with it and without it. */
+  readonly sampler: Sampler | undefined;
   readonly #conversations: Conversation[];
 
   constructor(plan: Plan, options: RunOptions = {}) {
     this.plan = plan;
-    const context = new Context(plan.seed, options.keepsHistory ?? false);
+    const keeps = options.keepsHistory ?? false;
+    const context = new Context(plan.seed, keeps !== false);
     this.context = context;
-    this.observer = new Observer(context, options.keepsHistory ?? false);
+    this.observer = new Observer(context, typeof keeps === 'function' ? keeps : () => keeps);
     this.backbone = new Backbone(context, plan.topology, plan.seed, this.observer.tap);
     const owners = devicesOf(plan.people);
     this.devices = owners.map((person, index) => {
@@ -70,6 +85,7 @@ export class World {
       const gateways = (): Backbone['gateways'] => this.backbone.gateways;
       return new Device(context, this.observer, gateways, index, person, number, plan.seed);
     });
+    this.sampler = options.takesSamples === true ? new Sampler(this) : undefined;
     this.#conversations = plan.conversations.map((conversation, index) => this.#conversation(conversation, index));
   }
 
@@ -85,24 +101,36 @@ export class World {
     this.#gather();
     const startUs = queue.nowUs;
     this.#schedule(startUs);
+    this.sampler?.phase('load and faults', startUs);
     const loadUs = startUs + this.plan.loadMs * 1_000;
-    while (queue.nextUs <= loadUs) queue.step();
+    while (queue.nextUs <= loadUs) this.#step();
+    this.sampler?.phase('healing', queue.nowUs);
     let isQuiet = this.#heal();
     if (isQuiet) {
+      this.sampler?.phase('all lanes once more', queue.nowUs);
       this.backbone.restartLanes();
       isQuiet = this.#settle();
     }
+    this.sampler?.finish();
     return this.#judge(isQuiet);
+  }
+
+  #step(): void {
+    const { sampler } = this;
+    const { queue } = this.context;
+    sampler?.before(queue.nextUs);
+    queue.step();
+    sampler?.look();
   }
 
   /** Everybody connects before anything else happens: what is owed to a device counts from its first connection. */
   #gather(): void {
     const { queue } = this.context;
     for (const device of this.devices) queue.at(this.context.delays.below(200_000), () => device.start());
-    while (queue.nextUs < GATHER_MS * 1_000 && !this.devices.every(({ isLive }) => isLive)) queue.step();
+    while (queue.nextUs < GATHER_MS * 1_000 && !this.devices.every(({ isLive }) => isLive)) this.#step();
     // That a device is known must be on the disk: docs/simulator.md says what happens before.
     const knownUs = queue.nowUs + KNOWN_MS * 1_000;
-    while (queue.nextUs <= knownUs) queue.step();
+    while (queue.nextUs <= knownUs) this.#step();
   }
 
   #schedule(startUs: number): void {
@@ -191,7 +219,7 @@ export class World {
     let quietSinceUs = queue.nowUs;
     let activity = context.activity;
     for (let lookUs = queue.nowUs; lookUs < untilUs; lookUs += LOOK_MS * 1_000) {
-      while (queue.nextUs <= lookUs) queue.step();
+      while (queue.nextUs <= lookUs) this.#step();
       if (context.activity !== activity || !this.#isSettled()) {
         activity = context.activity;
         quietSinceUs = lookUs;
@@ -207,14 +235,19 @@ export class World {
 
   #judge(isQuiet: boolean): Outcome {
     const { context, observer, plan } = this;
-    const violations = context.flaws.map(({ guarantee, sentence }: Flaw) => ({ guarantee, sentence }));
+    const nowhere = { device: 0, convA: 0, convB: 0, seq: 0 };
+    const violations: Finding[] = context.flaws.map(({ place, ...flaw }) => ({ ...nowhere, ...place, ...flaw }));
     if (isQuiet) {
-      const verdict = observer.judge();
-      for (const violation of verdict.violations.kept) {
-        violations.push({ guarantee: violation.guarantee, sentence: describeViolation(violation) });
-      }
-      this.#compareWithFold((sentence) => violations.push({ guarantee: 'G13', sentence }));
-    } else violations.push({ guarantee: 'G15', sentence: this.#whyNotQuiet() });
+      observer.judge().violations.kept.forEach((violation, index) => {
+        const { guarantee, device, convA, convB, seq } = violation;
+        const atMs = observer.foundAtMs[index] ?? null;
+        violations.push({ guarantee, sentence: describeViolation(violation), atMs, device, convA, convB, seq });
+      });
+      const flaw = (guarantee: string, sentence: string, atMs: number | null): void => {
+        violations.push({ guarantee, sentence, atMs, ...nowhere });
+      };
+      this.#compareWithFold((sentence) => flaw('G13', sentence, null));
+    } else violations.push({ guarantee: 'G15', sentence: this.#whyNotQuiet(), atMs: context.nowMs, ...nowhere });
     return {
       seed: plan.seed,
       traceHash: context.hash.toString(),

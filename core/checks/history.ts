@@ -170,6 +170,11 @@ export class HistoryChecker {
     this.#presence = new PresenceChecker(options, this.#checker.violations);
   }
 
+  /** Violations so far: those that an event showed; the end may show more. */
+  get found(): number {
+    return this.#checker.violations.total;
+  }
+
   feed(event: HistoryEvent): void {
     if ('at' in event) this.#lastMs = Math.max(this.#lastMs, event.at);
     switch (event.op) {

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { drawPlan, type Plan } from './plan.js';
+import { runPlan, World } from './world.js';
+
+const SEEDS = [1, 3, 6, 4_711];
+
+function sampled(plan: Plan): World & { readonly sampler: NonNullable<World['sampler']> } {
+  const world = new World(plan, { takesSamples: true });
+  assert.ok(world.sampler);
+  return world as ReturnType<typeof sampled>;
+}
+
+test('taking samples changes nothing, and what they count adds up to the outcome', () => {
+  for (const seed of SEEDS) {
+    const plan = drawPlan(seed);
+    const world = sampled(plan);
+    const outcome = world.run();
+    const { sampler } = world;
+    const { traceHash, events } = runPlan(plan);
+    assert.deepEqual([outcome.traceHash, outcome.events], [traceHash, events], `seed ${seed}`);
+    const sum = (of: (sample: (typeof sampler.samples)[number]) => number): number =>
+      sampler.samples.reduce((total, sample) => total + of(sample), 0);
+    assert.equal(
+      sum(({ sends }) => sends),
+      outcome.messages,
+    );
+    assert.equal(
+      sum(({ deliveries }) => deliveries),
+      outcome.deliveries,
+    );
+    assert.equal(
+      sum(({ latencies }) => latencies.count),
+      sampler.latencies.count,
+    );
+    assert.ok(sampler.latencies.count > 0 && sampler.latencies.count <= outcome.deliveries);
+    const { samples, bucketMs, endMs } = sampler;
+    assert.ok(samples.length * bucketMs >= endMs && (samples.length - 1) * bucketMs <= endMs);
+    const last = samples.at(-1)!;
+    assert.deepEqual([last.unanswered, last.connected], [0, world.devices.length], `seed ${seed} came to rest`);
+  }
+});
+
+test('at every time a partition has one owner that was not deposed, or none; epochs grow', () => {
+  for (const seed of SEEDS) {
+    const world = sampled(drawPlan(seed));
+    world.run();
+    const { lives, endMs } = world.sampler;
+    assert.equal(lives.leftOut, 0);
+    for (const isUser of [false, true]) {
+      for (let partition = 0; partition < 4; partition++) {
+        const owners = lives.lanes.filter((life) => life.isUser === isUser && life.partitions.includes(partition));
+        let freeMs = 0;
+        let epoch = 0;
+        for (const life of owners) {
+          assert.ok(life.fromMs >= freeMs, `seed ${seed}: two owners of partition ${partition}`);
+          freeMs = life.deposedMs ?? life.toMs;
+          const own = life.epochs[life.partitions.indexOf(partition)]!;
+          assert.ok(own === 0 || own > epoch, `seed ${seed}: epoch ${own} after ${epoch}`);
+          epoch = Math.max(epoch, own);
+          assert.ok((life.runningMs ?? life.fromMs) <= life.toMs && life.toMs <= endMs);
+          for (const pause of life.pauses) assert.ok(pause.fromMs >= life.fromMs && pause.toMs <= life.toMs);
+        }
+        const last = owners.at(-1);
+        if (last !== undefined) assert.deepEqual([last.toMs, last.end], [endMs, undefined]);
+      }
+    }
+    const up = lives.gateways.filter(({ toMs }) => toMs === endMs);
+    assert.equal(up.length, world.plan.topology.gateways);
+  }
+});
+
+test('a lane that is paused, replaced and killed is seen so', () => {
+  const base = drawPlan(7);
+  const { conversationLanes } = base.topology;
+  const world = sampled({
+    ...base,
+    faults: [
+      { fault: 'lane-pause', at: 2_000, lane: 0, for: 500 },
+      { fault: 'lane-takeover', at: 3_000, lane: conversationLanes, for: 800 },
+      { fault: 'gateway-drain', at: 3_500, gateway: 0 },
+      { fault: 'power', at: 4_000 },
+    ],
+  });
+  const { violations } = world.run();
+  assert.deepEqual(violations, []);
+  const { lives, phases } = world.sampler;
+  const startMs = phases[1]!.fromMs;
+  const first = lives.lanes.find(({ lane }) => lane === 0);
+  assert.deepEqual(first!.pauses, [{ fromMs: startMs + 2_000, toMs: startMs + 2_500 }]);
+  assert.deepEqual([first!.toMs, first!.end], [startMs + 4_000, 'all died']);
+  const [deposed, successor] = lives.lanes.filter(({ lane }) => lane === conversationLanes);
+  assert.equal(deposed!.deposedMs, startMs + 3_000);
+  assert.equal(successor!.fromMs, startMs + 3_000);
+  assert.ok(deposed!.toMs > startMs + 3_000 && successor!.epochs[0]! > deposed!.epochs[0]!);
+  assert.equal(lives.gateways.find(({ gateway }) => gateway === 0)!.drainMs, startMs + 3_500);
+  assert.deepEqual(
+    phases.map(({ name }) => name),
+    ['everybody connects', 'load and faults', 'healing', 'all lanes once more'],
+  );
+});
