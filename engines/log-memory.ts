@@ -5,36 +5,13 @@
  * An append waits in its producer's queue until `write` takes it, and what is written is durable after `sync`. With `automatic`
  * both happen at the end of every append.
  */
-import { BATCH_MAGIC, BATCH_VERSION, type Batch, BatchAt, BatchKind, openBatch, stampBatch } from '../core/batch.js';
+import { type Batch, BatchAt, openBatch, stampBatch } from '../core/batch.js';
 import type { Crc32c } from '../core/crc32c.js';
 import { DunlinError } from '../core/errors.js';
 import { viewOf } from '../core/frame.js';
-import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES, RING_BYTES, SEGMENT_BYTES } from '../core/limits.js';
-import {
-  AppendOutcome,
-  type AppendSink,
-  Durability,
-  type Log,
-  type LogConsumer,
-  type LogPosition,
-  type LogProducer,
-  Refusal,
-} from '../core/ports.js';
-
-/**
- * What is to become of an append.
- * - pass: it is written.
- * - refused_*: it is not written.
- * - unknown_done, unknown_not_done: it is or is not written, and the producer does not learn which.
- * - queue_full: `append` returns false.
- */
-export type InjectedAppend =
-  | 'pass'
-  | 'refused_full'
-  | 'refused_failed'
-  | 'unknown_done'
-  | 'unknown_not_done'
-  | 'queue_full';
+import { SEGMENT_BYTES } from '../core/limits.js';
+import { Durability, type Log, type LogConsumer, type LogPosition, type LogProducer } from '../core/ports.js';
+import { AppendQueues, type InjectedAppend } from './append-queues.js';
 
 export interface MemoryTopicOptions {
   readonly partitions: number;
@@ -55,35 +32,6 @@ export interface MemoryLogOptions {
   readonly retainBytes?: number;
   /** Stamps checksums; without it they stay zero, which costs nothing. */
   readonly crc32c?: Crc32c;
-}
-
-interface Append {
-  readonly partition: number;
-  readonly batch: Uint8Array;
-  readonly tag: number;
-}
-
-interface Queued {
-  readonly partition: number;
-  readonly tag: number;
-  readonly injected: InjectedAppend;
-  readonly bytes: Uint8Array;
-}
-
-interface Told {
-  readonly tag: number;
-  readonly outcome: number;
-  readonly offset: number;
-  readonly refusal: number;
-  /** Told when so many batches of the topic are synced. */
-  readonly after: number;
-}
-
-/** What one producer has on one topic. */
-interface ProducerTopic {
-  readonly queue: Queued[];
-  queuedBytes: number;
-  readonly told: Told[];
 }
 
 interface Segment {
@@ -136,12 +84,27 @@ class MemoryTopic {
 export class MemoryLog implements Log {
   readonly #options: MemoryLogOptions;
   readonly #topics: MemoryTopic[];
-  readonly #producers: ProducerTopic[][] = [];
-  readonly #injected: InjectedAppend[] = [];
+  readonly #queues: AppendQueues;
 
   constructor(options: MemoryLogOptions) {
     this.#options = options;
     this.#topics = options.topics.map((topic) => new MemoryTopic(topic));
+    this.#queues = new AppendQueues(
+      {
+        topics: options.topics.length,
+        partitions: (topic) => this.partitions(topic),
+        store: (topic, partition, batch) => this.#store(this.#topics[topic]!, topic, partition, batch),
+        written: (topic) => this.#topics[topic]!.written,
+        synced: (topic) => this.#topics[topic]!.synced,
+      },
+      options.queueBytes,
+    );
+    if (options.automatic === true) {
+      this.#queues.appended = () => {
+        this.write();
+        this.sync();
+      };
+    }
   }
 
   partitions(topic: number): number {
@@ -153,70 +116,17 @@ export class MemoryLog implements Log {
   }
 
   producer(): LogProducer {
-    const topics = this.#topics.map((): ProducerTopic => ({ queue: [], queuedBytes: 0, told: [] }));
-    this.#producers.push(topics);
-    return {
-      append: (topic, partition, batch, tag) => this.#append(topics[topic]!, { partition, batch, tag }),
-      outcomes: (sink) => this.#outcomes(topics, sink),
-    };
+    return this.#queues.producer();
   }
 
   /** What is to become of the next appends, in order; those behind them pass. */
   inject(...appends: readonly InjectedAppend[]): void {
-    this.#injected.push(...appends);
-  }
-
-  #append(to: ProducerTopic, append: Append): boolean {
-    const { partition, batch, tag } = append;
-    const max = this.#options.queueBytes ?? RING_BYTES;
-    if (batch.length > max)
-      throw new RangeError(`a batch of ${batch.length} bytes never fits into this queue (${max})`);
-    if (to.queuedBytes + batch.length > max) return false;
-    const injected = this.#injected.shift() ?? 'pass';
-    if (injected === 'queue_full') return false;
-    to.queue.push({ partition, tag, injected, bytes: batch.slice() });
-    to.queuedBytes += batch.length;
-    if (this.#options.automatic === true) {
-      this.write();
-      this.sync();
-    }
-    return true;
+    this.#queues.inject(...appends);
   }
 
   /** Takes what waits in the queues, a batch of each producer in turn. */
   write(): void {
-    this.#topics.forEach((topic, number) => {
-      const queues = this.#producers.map((topics) => topics[number]!);
-      for (let worked = true; worked; ) {
-        worked = false;
-        for (const from of queues) {
-          const queued = from.queue.shift();
-          if (queued === undefined) continue;
-          worked = true;
-          from.queuedBytes -= queued.bytes.length;
-          this.#take(topic, number, from, queued);
-        }
-      }
-    });
-  }
-
-  #take(topic: MemoryTopic, number: number, from: ProducerTopic, queued: Queued): void {
-    const { partition, tag, injected, bytes } = queued;
-    const refusal = this.#refusalOf(topic, queued);
-    const writes = refusal === Refusal.NONE && injected !== 'unknown_not_done';
-    const offset = writes ? this.#store(topic, number, partition, bytes) : 0;
-    // A producer's outcomes keep their order: none is told before those of its earlier appends.
-    const after = writes ? topic.written : (from.told.at(-1)?.after ?? 0);
-    if (refusal !== Refusal.NONE) from.told.push({ tag, outcome: AppendOutcome.REFUSED, offset: 0, refusal, after });
-    else if (injected === 'pass') from.told.push({ tag, outcome: AppendOutcome.DURABLE, offset, refusal, after });
-    else from.told.push({ tag, outcome: AppendOutcome.UNKNOWN, offset: 0, refusal: Refusal.FAILED, after });
-  }
-
-  #refusalOf(topic: MemoryTopic, { partition, injected, bytes }: Queued): number {
-    if (bytes.length > BATCH_BYTES_MAX) return Refusal.TOO_LARGE;
-    if (partition >= topic.options.partitions || !isBatch(bytes)) return Refusal.FAILED;
-    if (injected === 'refused_full') return Refusal.DISK_FULL;
-    return injected === 'refused_failed' ? Refusal.FAILED : Refusal.NONE;
+    this.#queues.write();
   }
 
   #store(topic: MemoryTopic, number: number, partition: number, bytes: Uint8Array): number {
@@ -267,19 +177,6 @@ export class MemoryLog implements Log {
     topic.syncedEnds = [...topic.writtenEnds];
   }
 
-  #outcomes(topics: readonly ProducerTopic[], sink: AppendSink): number {
-    let count = 0;
-    topics.forEach((from, number) => {
-      const { synced } = this.#topics[number]!;
-      for (let told = from.told[0]; told !== undefined && told.after <= synced; told = from.told[0]) {
-        from.told.shift();
-        sink(told.tag, told.outcome, told.offset, told.refusal);
-        count++;
-      }
-    });
-    return count;
-  }
-
   /**
    * What is left after the power fails, as a log that was just opened: what was durable, and nothing else. The producers and
    * consumers of this one must not be used any more.
@@ -323,15 +220,6 @@ export class MemoryLog implements Log {
     this.sync();
     return this.powerFailure();
   }
-}
-
-function isBatch(bytes: Uint8Array): boolean {
-  if (bytes.length < BATCH_HEADER_BYTES) return false;
-  const view = viewOf(bytes);
-  const kind = view.getUint8(BatchAt.KIND);
-  if (view.getUint32(0, true) !== BATCH_MAGIC || view.getUint32(BatchAt.LENGTH, true) !== bytes.length) return false;
-  if (view.getUint16(BatchAt.VERSION, true) !== BATCH_VERSION) return false;
-  return kind === BatchKind.FRAMES || kind === BatchKind.FANOUT;
 }
 
 class MemoryConsumer implements LogConsumer {

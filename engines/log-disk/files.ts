@@ -4,6 +4,8 @@ import fs from 'node:fs';
 export interface Files {
   /** Opens for reading and writing; creates if told to. */
   open(path: string, create: boolean): number;
+  /** Opens to read only; the error of a file that is not there has the code ENOENT. */
+  openToRead(path: string): number;
   close(fd: number): void;
   /** Writes all or some of the bytes at a position; returns how many. */
   write(fd: number, bytes: Uint8Array, start: number, length: number, at: number): number;
@@ -22,6 +24,7 @@ export interface Files {
 
 export const realFiles: Files = {
   open: (path, create) => fs.openSync(path, create ? 'w+' : 'r+'),
+  openToRead: (path) => fs.openSync(path, 'r'),
   close: (fd) => fs.closeSync(fd),
   write: (fd, bytes, start, length, at) => fs.writeSync(fd, bytes, start, length, at),
   read: (fd, bytes, start, length, at) => fs.readSync(fd, bytes, start, length, at),

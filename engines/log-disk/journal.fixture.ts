@@ -26,6 +26,10 @@ export class MemoryFiles implements Files {
     return this.#nextFd++;
   }
 
+  openToRead(path: string): number {
+    return this.open(path, false);
+  }
+
   close(fd: number): void {
     if (!this.#open.delete(fd)) throw failure('EBADF');
   }

@@ -8,10 +8,10 @@ import { Prng } from '../../core/prng.js';
 import { createDoorbell } from '../doorbell.js';
 import { testBatchOf } from '../log.fixture.js';
 import { createRing } from '../ring.js';
+import { FragileDisk } from './fragile-disk.js';
 import { openProducer } from './handles.js';
 import { createControl, decodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentName } from './layout.js';
 import { LogWriter } from './log-writer.js';
-import { FragileDisk } from './power.fixture.js';
 import { batchAt, type JournalStart, recoverJournal } from './recover.js';
 
 const PARTITIONS = 3;

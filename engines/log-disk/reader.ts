@@ -2,14 +2,13 @@
  * Reads some partitions of a journal, from given offsets up to what the writer has published, straight from its files: the page
  * cache holds what is hot, and a backlog costs no memory. Every batch is checked against its checksum.
  */
-import fs from 'node:fs';
 import { join } from 'node:path';
 import { type Batch, BatchAt, type BatchHeader, readBatchHeader } from '../../core/batch.js';
 import { DunlinError } from '../../core/errors.js';
 import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
 import type { LogConsumer, LogPosition } from '../../core/ports.js';
-import { readFully, realFiles } from './files.js';
+import { type Files, readFully, realFiles } from './files.js';
 import {
   byteOf,
   Control,
@@ -27,6 +26,7 @@ import { batchAt } from './recover.js';
 const BLOCK_BYTES = 1024 * 1024;
 
 export class JournalReader implements LogConsumer {
+  readonly #files: Files;
   readonly #directory: string;
   readonly #control: Control;
   /** By partition: next offset to hand out; undefined: not ours. */
@@ -40,7 +40,8 @@ export class JournalReader implements LogConsumer {
   #segment = 0;
   #fd = -1;
 
-  constructor(directory: string, control: Control, positions: readonly LogPosition[]) {
+  constructor(directory: string, control: Control, positions: readonly LogPosition[], files: Files = realFiles) {
+    this.#files = files;
     this.#directory = directory;
     this.#control = control;
     for (const { partition, offset } of positions) {
@@ -64,11 +65,11 @@ export class JournalReader implements LogConsumer {
     const fd = this.#openFile(number);
     try {
       const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
-      const header = decodeSegmentHeader(bytes.subarray(0, readFully(realFiles, fd, bytes, 0, bytes.length, 0)));
+      const header = decodeSegmentHeader(bytes.subarray(0, readFully(this.#files, fd, bytes, 0, bytes.length, 0)));
       if (typeof header === 'string') throw new DunlinError(`${path} cannot be read: ${header}.`);
       return header;
     } finally {
-      fs.closeSync(fd);
+      this.#files.close(fd);
     }
   }
 
@@ -89,7 +90,7 @@ export class JournalReader implements LogConsumer {
 
   #openFile(number: number): number {
     try {
-      return fs.openSync(join(this.#directory, segmentName(number)), 'r');
+      return this.#files.openToRead(join(this.#directory, segmentName(number)));
     } catch (error) {
       // Deleted after the first segment's number was read.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
@@ -99,7 +100,7 @@ export class JournalReader implements LogConsumer {
 
   #open(number: number): void {
     const fd = this.#openFile(number);
-    if (this.#fd >= 0) fs.closeSync(this.#fd);
+    if (this.#fd >= 0) this.#files.close(this.#fd);
     this.#fd = fd;
     this.#segment = number;
     this.#fileAt = SEGMENT_HEADER_BYTES;
@@ -155,7 +156,7 @@ export class JournalReader implements LogConsumer {
   #readMore(): boolean {
     const readable = this.#control.get(ControlCell.READABLE);
     const isLast = segmentOf(readable) === this.#segment;
-    const end = isLast ? byteOf(readable) : fs.fstatSync(this.#fd).size;
+    const end = isLast ? byteOf(readable) : this.#files.size(this.#fd);
     if (this.#fileAt >= end) {
       // What is readable ends where a batch does.
       if (this.#from < this.#to) this.#damaged('what is readable ends within a batch');
@@ -165,7 +166,7 @@ export class JournalReader implements LogConsumer {
     }
     this.#makeRoom();
     const length = Math.min(end - this.#fileAt, this.#buffer.length - this.#to);
-    const read = fs.readSync(this.#fd, this.#buffer, this.#to, length, this.#fileAt);
+    const read = this.#files.read(this.#fd, this.#buffer, this.#to, length, this.#fileAt);
     if (read === 0) this.#damaged('the file is shorter than what was written');
     this.#to += read;
     this.#fileAt += read;
@@ -198,7 +199,7 @@ export class JournalReader implements LogConsumer {
     const readable = this.#control.get(ControlCell.READABLE);
     const here = position(this.#segment, this.#fileAt - (this.#to - this.#from));
     if (segmentOf(readable) === this.#segment) return readable - here;
-    const size = fs.fstatSync(this.#fd).size;
+    const size = this.#files.size(this.#fd);
     // Segments in between are about as long as this one is.
     const between = (segmentOf(readable) - this.#segment - 1) * (size - SEGMENT_HEADER_BYTES);
     return size - byteOf(here) + between + byteOf(readable) - SEGMENT_HEADER_BYTES;
@@ -210,7 +211,7 @@ export class JournalReader implements LogConsumer {
   }
 
   close(): void {
-    if (this.#fd >= 0) fs.closeSync(this.#fd);
+    if (this.#fd >= 0) this.#files.close(this.#fd);
     this.#fd = -1;
   }
 }

@@ -7,12 +7,20 @@ import type { Files } from './files.js';
 
 const SECTOR_BYTES = 512;
 
+/** What a file held at some moment. Nothing is ever written below `length` in the same array: who changes a file's content copies. */
+interface Content {
+  readonly bytes: Uint8Array;
+  readonly length: number;
+}
+
 interface Inode {
   /** As a process sees it. */
-  bytes: Uint8Array;
+  now: Content;
   /** As it was last synced. */
-  synced: Uint8Array;
+  synced: Content;
 }
+
+const NOTHING: Content = { bytes: new Uint8Array(0), length: 0 };
 
 export class FragileDisk implements Files {
   #entries = new Map<string, Inode>();
@@ -32,12 +40,16 @@ export class FragileDisk implements Files {
   open(path: string, create: boolean): number {
     let inode = this.#entries.get(path);
     if (create) {
-      inode = { bytes: new Uint8Array(0), synced: new Uint8Array(0) };
+      inode = { now: NOTHING, synced: NOTHING };
       this.#entries.set(path, inode);
     }
     if (inode === undefined) throw Object.assign(new Error(`no file ${path}`), { code: 'ENOENT' });
     this.#open.set(this.#nextFd, inode);
     return this.#nextFd++;
+  }
+
+  openToRead(path: string): number {
+    return this.open(path, false);
   }
 
   close(fd: number): void {
@@ -47,33 +59,38 @@ export class FragileDisk implements Files {
 
   write(fd: number, bytes: Uint8Array, start: number, length: number, at: number): number {
     const inode = this.#inode(fd);
+    const { now } = inode;
     const end = at + length;
-    // Never in place: snapshots share what did not change.
-    const grown = new Uint8Array(Math.max(end, inode.bytes.length));
-    grown.set(inode.bytes);
-    grown.set(bytes.subarray(start, start + length), at);
-    inode.bytes = grown;
+    const appends = at >= now.length;
+    let to = now.bytes;
+    if (!appends || end > to.length) {
+      to = new Uint8Array(Math.max(end, appends ? 2 * now.length : now.length));
+      to.set(now.bytes.subarray(0, now.length));
+    } else to.fill(0, now.length, at);
+    to.set(bytes.subarray(start, start + length), at);
+    inode.now = { bytes: to, length: Math.max(end, now.length) };
     return length;
   }
 
   read(fd: number, bytes: Uint8Array, start: number, length: number, at: number): number {
-    const part = this.#inode(fd).bytes.subarray(at, at + length);
+    const { now } = this.#inode(fd);
+    const part = now.bytes.subarray(at, Math.min(now.length, at + length));
     bytes.set(part, start);
     return part.length;
   }
 
   size(fd: number): number {
-    return this.#inode(fd).bytes.length;
+    return this.#inode(fd).now.length;
   }
 
   truncate(fd: number, length: number): void {
     const inode = this.#inode(fd);
-    inode.bytes = inode.bytes.slice(0, length);
+    inode.now = { bytes: inode.now.bytes.slice(0, length), length };
   }
 
   sync(fd: number, done: (error: Error | null) => void): void {
     const inode = this.#inode(fd);
-    const snapshot = inode.bytes;
+    const snapshot = inode.now;
     const complete = (): void => {
       inode.synced = snapshot;
       done(null);
@@ -91,7 +108,7 @@ export class FragileDisk implements Files {
 
   syncNow(fd: number): void {
     const inode = this.#inode(fd);
-    inode.synced = inode.bytes;
+    inode.synced = inode.now;
   }
 
   syncDirectory(): void {
@@ -119,36 +136,47 @@ export class FragileDisk implements Files {
       const now = this.#entries.get(path);
       const durable = this.#durableEntries.get(path);
       const inode = now === durable || random.chance(1, 2) ? now : durable;
-      if (inode === undefined) continue;
-      const bytes = survivorOf(inode, random);
-      const left = { bytes, synced: bytes };
-      after.#entries.set(path, left);
-      after.#durableEntries.set(path, left);
+      if (inode !== undefined) after.setContent(path, survivorOf(inode, random));
     }
     return after;
   }
 
   contentOf(path: string): Uint8Array {
-    return this.#entries.get(path)!.bytes;
+    const { bytes, length } = this.#entries.get(path)!.now;
+    return bytes.subarray(0, length);
   }
 
-  /** Replaces a file's content, as rot would. */
+  /** Gives a file a content that is on the disk. Who has it open goes on with what there was. */
   setContent(path: string, bytes: Uint8Array): void {
-    const inode = { bytes, synced: bytes };
+    const content = { bytes, length: bytes.length };
+    const inode = { now: content, synced: content };
     this.#entries.set(path, inode);
     this.#durableEntries.set(path, inode);
   }
+
+  /** Turns a bit over, as rot would, in what is cached and on the disk. The same again undoes it. */
+  flip(path: string, at: number, bit: number): void {
+    const inode = this.#entries.get(path);
+    if (inode === undefined) return;
+    const flipped = ({ bytes, length }: Content): Content => {
+      const copy = bytes.slice(0, length);
+      if (at < length) copy[at]! ^= 1 << bit;
+      return { bytes: copy, length };
+    };
+    inode.synced = flipped(inode.synced);
+    inode.now = flipped(inode.now);
+  }
 }
 
-function survivorOf({ bytes, synced }: Inode, random: Prng): Uint8Array {
-  const low = Math.min(bytes.length, synced.length);
-  const length = random.chance(1, 3) ? bytes.length : random.between(low, Math.max(bytes.length, synced.length));
+function survivorOf({ now, synced }: Inode, random: Prng): Uint8Array {
+  const low = Math.min(now.length, synced.length);
+  const length = random.chance(1, 3) ? now.length : random.between(low, Math.max(now.length, synced.length));
   const left = new Uint8Array(length);
   // Whole pages of luck, so that large writes survive in part often.
   const luck = random.between(0, 4);
   for (let at = 0; at < length; at += SECTOR_BYTES) {
-    const source = random.chance(luck, 4) ? bytes : synced;
-    left.set(source.subarray(at, Math.min(at + SECTOR_BYTES, length)), at);
+    const { bytes, length: end } = random.chance(luck, 4) ? now : synced;
+    left.set(bytes.subarray(at, Math.max(at, Math.min(at + SECTOR_BYTES, length, end))), at);
   }
   return left;
 }
