@@ -11,6 +11,7 @@ import type { InjectedAppend } from '../engines/append-queues.js';
 import { MemoryLog } from '../engines/log-memory.js';
 import { MemoryContents } from '../engines/store-memory.js';
 import { type Context, Happening } from './context.js';
+import { DiskLog, type WorldLog } from './disk-log.js';
 import { GatewayProcess } from './gateway-process.js';
 import { LaneProcess } from './lane-process.js';
 import type { FaultEvent, Topology } from './plan.js';
@@ -32,7 +33,7 @@ export class Backbone {
   readonly lanes: LaneProcess[] = [];
   readonly gateways: GatewayProcess[] = [];
   readonly contents = new MemoryContents();
-  log: MemoryLog;
+  log: WorldLog;
   readonly #context: Context;
   readonly #topology: Topology;
   readonly #tap: Tap;
@@ -62,14 +63,7 @@ export class Backbone {
     this.#tap = tap;
     this.#lazyUsMax = LAZY_US_MAX[new Prng(seed).fork('lazy').below(LAZY_US_MAX.length)]!;
     this.#logBaseMs = context.wallMs - context.nowMs;
-    this.log = new MemoryLog({
-      topics: [
-        { partitions: topology.conversationPartitions, durability: Durability.BEFORE_READ },
-        { partitions: topology.userPartitions, durability: Durability.LAZY },
-      ],
-      nowMs: () => this.#logTime(),
-      retainBytes: 2 ** 40,
-    });
+    this.log = this.#newLog(seed);
     for (let number = 0; number < topology.conversationLanes + topology.userLanes; number++) {
       this.lanes.push(this.#newLane(number));
     }
@@ -79,6 +73,27 @@ export class Backbone {
       this.gateways.push(new GatewayProcess({ context, topology, number, random, isBusy }, this.#producer()));
     }
     this.#startAll();
+  }
+
+  #newLog(seed: number): WorldLog {
+    const context = this.#context;
+    const { conversationPartitions, userPartitions, hasDisk } = this.#topology;
+    const topics = [
+      { partitions: conversationPartitions, durability: Durability.BEFORE_READ },
+      { partitions: userPartitions, durability: Durability.LAZY },
+    ];
+    const nowMs = (): number => this.#logTime();
+    if (!hasDisk) return new MemoryLog({ topics, nowMs, retainBytes: 2 ** 40 });
+    return new DiskLog({
+      topics,
+      nowMs,
+      random: new Prng(seed).fork('disk'),
+      report: (what, sentence) => {
+        context.mark(what);
+        context.note(sentence);
+      },
+      missed: (sentence) => context.flaw('G13', sentence),
+    });
   }
 
   #newLane(number: number): LaneProcess {
@@ -162,7 +177,7 @@ export class Backbone {
   #producer(isLane = false): LaneProducer {
     // What a lane appends is durable as a prefix (core/ports.ts).
     let hasHole = false;
-    let log: MemoryLog | undefined;
+    let log: WorldLog | undefined;
     let producer: LogProducer | undefined;
     const current = (): LogProducer => {
       if (log !== this.log || producer === undefined) {
@@ -295,6 +310,10 @@ export class Backbone {
       case 'clock':
         this.#context.clockOffMs += event.by;
         return true;
+      case 'bit-flip':
+        this.#flipBit(event.topic, event.for);
+        if (event.power) this.#allDie();
+        return true;
       default:
         return false;
     }
@@ -303,6 +322,16 @@ export class Backbone {
   #gatewayEnds(number: number, end: (gateway: GatewayProcess) => void): void {
     const gateway = this.gateways[number];
     if (gateway?.isUp === true && gateway.isListening) end(gateway);
+  }
+
+  #flipBit(topic: number, ms: number): void {
+    if (!(this.log instanceof DiskLog) || !this.log.flip(topic)) return;
+    this.#context.mark('bit flipped');
+    this.#context.queue.after(ms * 1_000, () => this.#restoreDisk());
+  }
+
+  #restoreDisk(): void {
+    if (this.log instanceof DiskLog) this.log.restore();
   }
 
   #takeOver(number: number, ms: number): void {
@@ -340,6 +369,7 @@ export class Backbone {
     this.#fullDiskUntilMs = 0;
     this.#fullRingUntilMs = 0;
     this.#injected.length = 0;
+    this.#restoreDisk();
     for (const lane of this.lanes) {
       lane.pause(0);
       lane.ring();

@@ -205,4 +205,18 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'recipients.addMembers(context, context.rows.conversations.at(conversation));',
     guarantees: ['G9', 'G13', 'crash', 'G7'],
   },
+  {
+    name: 'the log believes a batch whatever its checksum says',
+    file: 'engines/log-disk/recover.js',
+    from: 'if (crc !== nativeCrc32c(bytes, at + BatchAt.LENGTH, at + length))',
+    to: 'if (false)',
+    guarantees: [...ORDER, 'G7', 'G13', 'crash'],
+  },
+  {
+    name: 'a segment ends without a sync',
+    file: 'engines/log-disk/journal.js',
+    from: '        files.syncNow(this.#fd);\n        this.#synced = this.#written;\n        this.#publishSynced',
+    to: '        this.#synced = this.#written;\n        this.#publishSynced',
+    guarantees: [...ORDER, 'G7', 'G13', 'G15', 'crash'],
+  },
 ];

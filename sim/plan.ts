@@ -12,6 +12,8 @@ export interface Topology {
   readonly conversationLanes: number;
   readonly userLanes: number;
   readonly gateways: number;
+  /** The embedded log's journal over a virtual disk; else a log in memory. */
+  readonly hasDisk: boolean;
 }
 
 /** Two users (their indices, the lower first), or a group: who makes it, and all who are in it from the start. */
@@ -85,7 +87,16 @@ export type FaultEvent =
   | { readonly fault: 'disk-full'; readonly at: number; readonly for: number }
   | { readonly fault: 'egress-full'; readonly at: number; readonly gateway: number; readonly for: number }
   /** The server's wall clock jumps. */
-  | { readonly fault: 'clock'; readonly at: number; readonly by: number };
+  | { readonly fault: 'clock'; readonly at: number; readonly by: number }
+  /** A bit turns over in a file of the log; after a while the file is brought back from a copy. Needs a disk. */
+  | {
+      readonly fault: 'bit-flip';
+      readonly at: number;
+      readonly topic: 0 | 1;
+      readonly for: number;
+      /** The power fails at the same moment. */
+      readonly power: boolean;
+    };
 
 export type FaultKind = FaultEvent['fault'];
 
@@ -121,6 +132,7 @@ const FAULT_KINDS: readonly FaultKind[] = [
   'disk-full',
   'egress-full',
   'clock',
+  'bit-flip',
 ];
 
 /** What goes deepest is on more often, and what is cheap happens more often. */
@@ -150,6 +162,7 @@ export function drawPlan(seed: number, { scale = 1 }: DrawOptions = {}): Plan {
     conversationLanes: 0,
     userLanes: 0,
     gateways: shape.between(1, 3),
+    hasDisk: root.fork('disk').chance(1, 3),
   };
   const lanes = {
     conversationLanes: shape.between(1, Math.min(2, topology.conversationPartitions)),
@@ -239,7 +252,7 @@ function drawFaults(root: Prng, shape: Shape): FaultEvent[] {
   for (const kind of FAULT_KINDS) {
     const isOn = classes.chance(1, HARD.has(kind) ? 2 : 3);
     const random = root.fork(`fault ${kind}`);
-    if (!isOn) continue;
+    if (!isOn || (kind === 'bit-flip' && !shape.topology.hasDisk)) continue;
     const count = OFTEN.has(kind) ? random.between(1, 10) : random.between(1, 3);
     for (let n = 0; n < count; n++) faults.push(drawFault(kind, random, shape));
   }
@@ -292,5 +305,13 @@ function drawFault(kind: FaultKind, random: Prng, { topology, people, loadMs }: 
       return { fault: kind, at, for: random.between(100, 5_000) };
     case 'clock':
       return { fault: kind, at, by: random.between(-HOUR_MS, HOUR_MS) };
+    case 'bit-flip':
+      return {
+        fault: kind,
+        at,
+        topic: random.chance(1, 2) ? 1 : 0,
+        for: random.between(100, 5_000),
+        power: random.chance(1, 2),
+      };
   }
 }
