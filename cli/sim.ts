@@ -1,6 +1,11 @@
 /** `dunlin sim`: worlds from seeds, one or many, and what happened in them. */
 import { writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
+import { DunlinError } from '../core/errors.js';
+import { compare, describeDifference, type Side } from '../sim/compare.js';
+import { NEWEST_NODE, newestNode } from '../sim/other-node.js';
 import { drawPlan, type Plan } from '../sim/plan.js';
 import { type SwarmResult, swarm } from '../sim/swarm.js';
 import { timeline } from '../sim/timeline.js';
@@ -18,6 +23,8 @@ Examples:
   dunlin sim swarm --seeds 100000 --minutes 30   as many as fit into half an hour
   dunlin sim replay 4711                         every event of a world, in order
   dunlin sim replay 4711 --only 128257 --until 20s
+  dunlin sim compare 4711 --seeds 20 --node newest   the same worlds under the newest Node with long-term support
+  dunlin sim compare 4711 --against ../other/dist    the same world by another build
 
 Exit code: 0 nothing was violated, 1 a guarantee was violated, 2 it could not run.`;
 
@@ -31,6 +38,7 @@ export function simCommand(): Command {
     .command('run')
     .description('Run one world and judge it.')
     .requiredOption('--seed <number>', 'makes the world, and makes it again', seedNumber)
+    .option('--checkpoints', 'print the trace hash after every 4,096 events, too')
     .option('--json', 'print the result as JSON')
     .action(run);
   command
@@ -50,6 +58,15 @@ export function simCommand(): Command {
     .option('--until <time>', 'virtual time of the last event shown', durationMs, Number.POSITIVE_INFINITY)
     .option('--only <text>', 'of what devices saw only lines with this text: a device key, a conversation')
     .action(replay);
+  command
+    .command('compare')
+    .description('Run the same worlds by two programs, and find the first event in which they differ.')
+    .argument('<seed>', 'the first seed', seedNumber)
+    .option('--seeds <number>', 'how many', wholeNumber(1, 1_000_000), 1)
+    .option('--node <path>', `another Node; newest: Node ${NEWEST_NODE}, fetched from the npm registry`)
+    .option('--against <directory>', 'another build: its dist')
+    .option('--json', 'print the result as JSON')
+    .action(runCompare);
   return command;
 }
 
@@ -68,16 +85,22 @@ function describePlan({ topology, people, conversations, deeds, faults, loadMs }
 
 interface RunFlags {
   readonly seed: number;
+  readonly checkpoints?: true;
   readonly json?: true;
 }
 
-function run({ seed, json }: RunFlags): void {
+function run({ seed, checkpoints, json }: RunFlags): void {
   const plan = drawPlan(seed);
   const startMs = performance.now();
-  const outcome = new World(plan).run();
+  const world = new World(plan);
+  const outcome = world.run();
   const wallSeconds = (performance.now() - startMs) / 1_000;
-  if (json === true) console.log(JSON.stringify(toJson(outcome, wallSeconds)));
-  else show(plan, outcome, wallSeconds);
+  const hashes = checkpoints === true ? { checkpoints: world.context.hash.checkpoints } : {};
+  if (json === true) console.log(JSON.stringify({ ...toJson(outcome, wallSeconds), ...hashes }));
+  else {
+    show(plan, outcome, wallSeconds);
+    hashes.checkpoints?.forEach((hash, n) => console.log(`checkpoint ${n + 1}: ${hash}`));
+  }
   if (outcome.violations.length > 0) process.exitCode = 1;
 }
 
@@ -166,4 +189,36 @@ function replay(seed: number, { from, until, only }: ReplayFlags): void {
   for (const { guarantee, sentence } of outcome.violations) console.log(`${guarantee}: ${sentence}`);
   console.log(`trace ${outcome.traceHash}`);
   if (outcome.violations.length > 0) process.exitCode = 1;
+}
+
+interface CompareFlags {
+  readonly seeds: number;
+  readonly node?: string;
+  readonly against?: string;
+  readonly json?: true;
+}
+
+async function runCompare(seed: number, { seeds, node, against, json }: CompareFlags): Promise<void> {
+  if (node === undefined && against === undefined) {
+    throw new DunlinError(
+      'there is nothing to compare with: name another Node by --node, or another build by --against',
+    );
+  }
+  const build = fileURLToPath(new URL('..', import.meta.url));
+  const here: Side = { name: `Node ${process.versions.node}, this build`, node: process.execPath, build };
+  const otherNode = node === 'newest' ? newestNode() : (node ?? process.execPath);
+  const otherBuild = against === undefined ? build : resolve(against);
+  const nodeName =
+    node === undefined ? `Node ${process.versions.node}` : node === 'newest' ? `Node ${NEWEST_NODE}` : node;
+  const there: Side = { name: `${nodeName}, ${against ?? 'this build'}`, node: otherNode, build: otherBuild };
+  const result = await compare([here, there], seed, seeds);
+  if (json === true) console.log(JSON.stringify({ sides: [here.name, there.name], ...result }));
+  else {
+    const lines = result.differences.flatMap((difference) => describeDifference(difference, [here, there]));
+    for (const line of lines) console.log(line);
+    console.log(
+      `${result.seeds} seeds, ${result.differences.length} of them not the same run (${here.name}; ${there.name})`,
+    );
+  }
+  if (result.differences.length > 0) process.exitCode = 1;
 }

@@ -1,6 +1,6 @@
 /**
  * The end-to-end suites: real processes, one suite after the other, since they share two cores. `node scripts/e2e.mjs
- * [TAP file] [PATTERN…]`.
+ * [TAP file] [PATTERN…]`: those whose names have all patterns, and none that is written as `!PATTERN`.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -10,9 +10,11 @@ import { build, install, root } from './setup.mjs';
 install();
 build();
 const [tap, ...patterns] = process.argv.slice(2);
+const isMeant = (file, pattern) =>
+  pattern.startsWith('!') ? !file.includes(pattern.slice(1)) : file.includes(pattern);
 const directory = join(root, 'dist', 'scripts', 'e2e');
 const files = readdirSync(directory)
-  .filter((file) => file.endsWith('.e2e.js') && patterns.every((pattern) => file.includes(pattern)))
+  .filter((file) => file.endsWith('.e2e.js') && patterns.every((pattern) => isMeant(file, pattern)))
   .toSorted()
   .map((file) => join(directory, file));
 const reporters = ['--test-reporter=spec', '--test-reporter-destination=stdout'];

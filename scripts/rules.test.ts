@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import {
   checkBannedCalls,
   checkDeadFiles,
+  checkExactness,
   checkExceptions,
   checkImports,
   checkLength,
@@ -46,6 +47,8 @@ test('one file imports uWebSockets.js', () => assertNone(checkSingleImporter(sou
 
 test('pure code has no clock, no chance, no process and no promises', () =>
   assertNone(sources.flatMap(checkBannedCalls)));
+
+test('what runs in a simulated world is the same on every engine', () => assertNone(sources.flatMap(checkExactness)));
 
 test('no file is too long', () => assertNone(sources.flatMap(checkLength)));
 
@@ -155,6 +158,31 @@ test('a banned call is found in pure code, with its line, and nowhere else', () 
     'const half = a / b; const c = `Date ${d / e} await`;',
   ];
   for (const code of fine) assert.deepEqual(checkBannedCalls(file('core/a.ts', code)), [], code);
+});
+
+test('what engines may do differently is found where worlds run, and nowhere else', () => {
+  const wrong = [
+    'const x = Math.exp(1);',
+    'const x = Math.sinh(y) + 1;',
+    'const x = Math.log2(y);',
+    'const x = Math.pow(2, y);',
+    'const x = 1.5 ** y;',
+    'x **= 2;',
+    'a.localeCompare(b);',
+    'x.toLocaleString();',
+    'new Intl.Collator();',
+    "text.normalize('NFC');",
+    'const t = Date.parse(text);',
+    'const t = new Date(text);',
+  ];
+  for (const path of ['core/a.ts', 'sim/a.ts', 'pipelines/user/a.ts', 'gateway/a.ts', 'client/link.ts']) {
+    for (const code of wrong) assert.equal(checkExactness(file(path, code)).length, 1, `${path}: ${code}`);
+  }
+  for (const path of ['sim/a.test.ts', 'client/node.ts', 'benchmarks/a.ts', 'engines/ring.ts']) {
+    for (const code of wrong) assert.deepEqual(checkExactness(file(path, code)), [], path);
+  }
+  const fine = ['const x = 2 ** 32;', '/** a ** b */', 'const x = Math.floor(y) + Math.sqrt(z);', 'Date.now();'];
+  for (const code of fine) assert.deepEqual(checkExactness(file('sim/a.ts', code)), [], code);
 });
 
 test('a file that is too long, a test of nothing and a dead file are found', () => {

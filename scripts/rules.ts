@@ -159,6 +159,30 @@ const BANNED: readonly (readonly [RegExp, string])[] = [
   [/\bconsole\s*\./, 'console: results are returned'],
 ];
 
+/** What runs in a simulated world, its virtual parts included: equal on every version of Node, to the bit. */
+const SIMULATED =
+  /^(core|sim|gateway)\/|^pipelines\/|^engines\/(log|store)-memory\.ts$|^client\/(?!node|browser|shell|emitter)[^/]+\.ts$/;
+
+/** What the language leaves to the engine, or to its data files: two versions may differ in the last bit, or in a letter. */
+const APPROXIMATE: readonly (readonly [RegExp, string])[] = [
+  [
+    /\bMath\s*\.\s*(?:a?(?:sin|cos|tan)h?|atan2|exp|expm1|log|log2|log10|log1p|pow|cbrt|hypot)\b/,
+    'a function of Math that is only approximate: count in whole numbers',
+  ],
+  [/(?<!\b2 )\*\*(?![*/])/, 'a power of something else than 2, which is only approximate: multiply'],
+  [/\bIntl\b|\.toLocale\w+|\.localeCompare\b/, 'a locale: it comes with the engine’s data'],
+  [/\.normalize\s*\(/, 'Unicode tables: they come with the engine’s data'],
+  [/\bDate\s*\.\s*parse\b|\bnew\s+Date\s*\(\s*[^)\s]/, 'Date with text: what it accepts is the engine’s choice'],
+];
+
+export function checkExactness(source: Source): string[] {
+  if (isTestSupport(source.path) || !SIMULATED.test(source.path)) return [];
+  const lines = stripComments(source.text, { strings: false }).split('\n');
+  return lines.flatMap((line, i) =>
+    APPROXIMATE.filter(([pattern]) => pattern.test(line)).map(([, rule]) => `${source.path}:${i + 1} uses ${rule}`),
+  );
+}
+
 export function isPure(path: string): boolean {
   return !isTestSupport(path) && (PURE.test(path) || PURE_CLIENT.test(path));
 }

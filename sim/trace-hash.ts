@@ -12,7 +12,7 @@ export class TraceHash {
   #events = 0;
   /** The hash after every CHECKPOINT_EVENTS events. */
   readonly checkpoints: string[] = [];
-  /** Called for every event; for traces. */
+  /** Called for every event, before it is in the hash: what is behind the event before, bytes included, is in it then. */
   watch: ((event: number, kind: number, a: number, b: number, c: number) => void) | undefined;
 
   get events(): number {
@@ -21,11 +21,11 @@ export class TraceHash {
 
   /** Whole numbers below 2^53; `kind` names what happened. */
   add(kind: number, a: number, b = 0, c = 0): void {
+    this.watch?.(this.#events, kind, a, b, c);
     this.#word(kind);
     this.#number(a);
     this.#number(b);
     this.#number(c);
-    this.watch?.(this.#events, kind, a, b, c);
     if (++this.#events % CHECKPOINT_EVENTS === 0) this.checkpoints.push(this.toString());
   }
 

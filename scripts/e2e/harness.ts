@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -87,6 +87,31 @@ export function temporaryDirectory(name: string): string {
   const directory = mkdtempSync(join(tmpdir(), `dunlin-${name}-`));
   directories.push(directory);
   return directory;
+}
+
+/** A copy of some parts of the compiled program, to be changed: what it needs of node_modules is there. */
+export function copyOfProgram(name: string, parts: readonly string[]): string {
+  const copy = temporaryDirectory(name);
+  for (const part of parts) {
+    cpSync(join(root, 'dist', part), join(copy, part), {
+      recursive: true,
+      filter: (path) => !/\.(test|fixture|contract)\.js|\.map$|\.d\.ts$/.test(path),
+    });
+  }
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  writeFileSync(join(copy, 'package.json'), '{"type":"module"}');
+  return copy;
+}
+
+/** Puts other code in the place of what stands in a file once; returns what puts it back. */
+export function plantChange(path: string, from: string, to: string): () => void {
+  const text = readFileSync(path, 'utf8');
+  if (text.split(from).length !== 2) throw new Error(`${path} has not exactly once: ${from}`);
+  writeFileSync(
+    path,
+    text.replace(from, () => to),
+  );
+  return () => writeFileSync(path, text);
 }
 
 /**

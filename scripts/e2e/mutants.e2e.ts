@@ -1,25 +1,16 @@
 /** Bugs planted one at a time in copies of the compiled program: the simulator must catch each, by a guarantee that fits. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Catch } from '../../sim/catch-worker.js';
-import { MUTANTS, type Mutant, PARTS, SEEDS_MAX } from '../../sim/mutants.js';
-import { root, temporaryDirectory } from './harness.js';
+import { MUTANTS, PARTS, SEEDS_MAX } from '../../sim/mutants.js';
+import { copyOfProgram, plantChange } from './harness.js';
 
 /** A planted bug may make an endless loop: that it is not one is no result. */
 const TIME_OUT_MS = 300_000;
 
-const copy = temporaryDirectory('mutants');
-for (const part of PARTS) {
-  cpSync(join(root, 'dist', part), join(copy, part), {
-    recursive: true,
-    filter: (path) => !/\.(test|fixture|contract)\.js|\.map$|\.d\.ts$/.test(path),
-  });
-}
-symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
-writeFileSync(join(copy, 'package.json'), '{"type":"module"}');
+const copy = copyOfProgram('mutants', PARTS);
 
 function search(firstSeed = 1): Catch | null {
   const args = [join(copy, 'sim', 'catch-worker.js'), String(firstSeed), String(SEEDS_MAX)];
@@ -29,21 +20,10 @@ function search(firstSeed = 1): Catch | null {
   return JSON.parse(stdout) as Catch | null;
 }
 
-function plant({ file, from, to }: Mutant): () => void {
-  const path = join(copy, file);
-  const text = readFileSync(path, 'utf8');
-  assert.equal(text.split(from).length, 2, `${file} has not exactly once: ${from}`);
-  writeFileSync(
-    path,
-    text.replace(from, () => to),
-  );
-  return () => writeFileSync(path, text);
-}
-
 const seedsToCatch: number[] = [];
 for (const mutant of MUTANTS) {
   test(`caught: ${mutant.name}`, (context) => {
-    const restore = plant(mutant);
+    const restore = plantChange(join(copy, mutant.file), mutant.from, mutant.to);
     try {
       const caught = search(mutant.firstSeed);
       assert.ok(caught !== null, `${SEEDS_MAX} seeds saw nothing`);
