@@ -7,18 +7,21 @@ import { DunlinError } from '../core/errors.js';
 import { compare, describeDifference, type Side } from '../sim/compare.js';
 import { NEWEST_NODE, newestNode } from '../sim/other-node.js';
 import { drawPlan, type Plan } from '../sim/plan.js';
+import { readScenario } from '../sim/scenario-files.js';
+import type { Scenario } from '../sim/scenario-read.js';
 import { type SwarmResult, swarm } from '../sim/swarm.js';
 import { timeline } from '../sim/timeline.js';
 import { type Outcome, World } from '../sim/world.js';
 import { durationMs, wholeNumber } from './flags.js';
-
-const SEED_MAX = Number.MAX_SAFE_INTEGER;
-const seedNumber = wholeNumber(0, SEED_MAX);
+import { addScenarioCommands, describeScenario, notReached, saveScenario, seedNumber } from './sim-scenario.js';
 
 const EXAMPLES = `
 Examples:
   dunlin sim run --seed 4711                     one world: what it was, what broke, the verdict
   dunlin sim run --seed 4711 --json              the same for a program
+  dunlin sim run --scenario world.yaml           a world written by hand (dunlin sim format says how)
+  dunlin sim scenarios                           the shipped ones
+  dunlin sim plan 4711 --save world.yaml         the world of a seed as such a file
   dunlin sim swarm --seeds 1000                  a thousand worlds on all cores
   dunlin sim swarm --seeds 100000 --minutes 30   as many as fit into half an hour
   dunlin sim replay 4711                         every event of a world, in order
@@ -26,7 +29,7 @@ Examples:
   dunlin sim compare 4711 --seeds 20 --node newest   the same worlds under the newest Node with long-term support
   dunlin sim compare 4711 --against ../other/dist    the same world by another build
 
-Exit code: 0 nothing was violated, 1 a guarantee was violated, 2 it could not run.`;
+Exit code: 0 nothing was violated, 1 a guarantee was violated, 2 it could not run, or a scenario did not reach what it is about.`;
 
 export function simCommand(): Command {
   const command = new Command('sim')
@@ -37,7 +40,9 @@ export function simCommand(): Command {
   command
     .command('run')
     .description('Run one world and judge it.')
-    .requiredOption('--seed <number>', 'makes the world, and makes it again', seedNumber)
+    .option('--seed <number>', 'makes the world, and makes it again', seedNumber)
+    .option('--scenario <file>', 'a world written by hand: a YAML file, or the name of a shipped one')
+    .option('--save <file>', 'write the world as a scenario file')
     .option('--checkpoints', 'print the trace hash after every 4,096 events, too')
     .option('--json', 'print the result as JSON')
     .action(run);
@@ -53,7 +58,8 @@ export function simCommand(): Command {
   command
     .command('replay')
     .description('Run a world again and print its events: faults, threads, connections, and what devices did and saw.')
-    .argument('<seed>', 'the seed', seedNumber)
+    .argument('[seed]', 'the seed', seedNumber)
+    .option('--scenario <file>', 'a world written by hand instead')
     .option('--from <time>', 'virtual time of the first event shown', durationMs, 0)
     .option('--until <time>', 'virtual time of the last event shown', durationMs, Number.POSITIVE_INFINITY)
     .option('--only <text>', 'of what devices saw only lines with this text: a device key, a conversation')
@@ -67,6 +73,7 @@ export function simCommand(): Command {
     .option('--against <directory>', 'another build: its dist')
     .option('--json', 'print the result as JSON')
     .action(runCompare);
+  addScenarioCommands(command);
   return command;
 }
 
@@ -83,42 +90,66 @@ function describePlan({ topology, people, conversations, deeds, faults, loadMs }
   ];
 }
 
-interface RunFlags {
-  readonly seed: number;
+interface WorldFlags {
+  readonly seed?: number;
+  readonly scenario?: string;
+}
+
+/** The world that the flags name. */
+function worldOf({ seed, scenario }: WorldFlags): Scenario {
+  if ((seed === undefined) === (scenario === undefined)) {
+    throw new DunlinError('give either a seed (--seed 4711) or a scenario (--scenario world.yaml).');
+  }
+  if (scenario !== undefined) return readScenario(scenario);
+  const plan = drawPlan(seed!);
+  return { plan, number: undefined, title: undefined, story: undefined, reaches: [], violated: [] };
+}
+
+interface RunFlags extends WorldFlags {
+  readonly save?: string;
   readonly checkpoints?: true;
   readonly json?: true;
 }
 
-function run({ seed, checkpoints, json }: RunFlags): void {
-  const plan = drawPlan(seed);
+async function run(flags: RunFlags): Promise<void> {
+  const scenario = worldOf(flags);
+  if (flags.save !== undefined) await saveScenario(flags.save, scenario);
   const startMs = performance.now();
-  const world = new World(plan);
+  const world = new World(scenario.plan);
   const outcome = world.run();
   const wallSeconds = (performance.now() - startMs) / 1_000;
-  const hashes = checkpoints === true ? { checkpoints: world.context.hash.checkpoints } : {};
-  if (json === true) console.log(JSON.stringify({ ...toJson(outcome, wallSeconds), ...hashes }));
+  const hashes = flags.checkpoints === true ? { checkpoints: world.context.hash.checkpoints } : {};
+  if (flags.json === true) console.log(JSON.stringify({ ...toJson(scenario, outcome, wallSeconds), ...hashes }));
   else {
-    show(plan, outcome, wallSeconds);
+    show(flags, scenario, outcome, wallSeconds);
     hashes.checkpoints?.forEach((hash, n) => console.log(`checkpoint ${n + 1}: ${hash}`));
   }
   if (outcome.violations.length > 0) process.exitCode = 1;
+  else if (notReached(scenario, outcome).length > 0) process.exitCode = 2;
 }
 
-function toJson(outcome: Outcome, wallSeconds: number): object {
-  return { ...outcome, wallSeconds, marks: Object.fromEntries(outcome.marks) };
+function toJson(scenario: Scenario, outcome: Outcome, wallSeconds: number): object {
+  const marks = Object.fromEntries(outcome.marks);
+  return { ...outcome, wallSeconds, marks, notReached: notReached(scenario, outcome) };
 }
 
-function show(plan: Plan, outcome: Outcome, wallSeconds: number): void {
+function show(flags: WorldFlags, scenario: Scenario, outcome: Outcome, wallSeconds: number): void {
+  const { plan, title } = scenario;
   const { messages, deliveries, virtualSeconds, traceHash, events, marks, violations } = outcome;
-  console.log(`seed ${plan.seed}`);
+  console.log(title === undefined ? `seed ${plan.seed}` : `${title} (seed ${plan.seed})`);
   for (const line of describePlan(plan)) console.log(`  ${line}`);
   console.log(`  reached: ${[...marks.keys()].toSorted().join(', ')}`);
   console.log(
     `${messages} messages, ${deliveries} deliveries, ${events} events in ${virtualSeconds.toFixed(1)} virtual and ${wallSeconds.toFixed(2)} wall seconds; trace ${traceHash}`,
   );
   for (const { guarantee, sentence } of violations) console.log(`${guarantee}: ${sentence}`);
+  for (const line of describeScenario(scenario, outcome)) console.log(line);
   if (violations.length === 0) console.log('nothing lost, nothing doubled, all in order, and all came to rest');
-  else console.log(`To see it happen: dunlin sim replay ${plan.seed}`);
+  else console.log(`To see it happen: ${replayOf(flags)}`);
+}
+
+function replayOf({ seed, scenario }: WorldFlags): string {
+  return `dunlin sim replay ${scenario === undefined ? seed : `--scenario ${scenario}`}`;
 }
 
 interface SwarmFlags {
@@ -173,17 +204,20 @@ async function tell(result: SwarmResult, wallSeconds: number, json: string | tru
   for (const { seed, guarantee } of failures) console.log(`  ${guarantee}: dunlin sim replay ${seed}`);
 }
 
-interface ReplayFlags {
+interface ReplayFlags extends WorldFlags {
   readonly from: number;
   readonly until: number;
   readonly only?: string;
 }
 
-function replay(seed: number, { from, until, only }: ReplayFlags): void {
-  const plan = drawPlan(seed);
+function replay(seed: number | undefined, { from, until, only, scenario }: ReplayFlags): void {
+  const { plan } = worldOf({
+    ...(seed === undefined ? {} : { seed }),
+    ...(scenario === undefined ? {} : { scenario }),
+  });
   const world = new World(plan, { keepsHistory: true });
   const outcome = world.run();
-  console.log(`seed ${seed}`);
+  console.log(`seed ${plan.seed}`);
   for (const line of describePlan(plan)) console.log(`  ${line}`);
   for (const line of timeline(world, { fromMs: from, untilMs: until, only })) console.log(line);
   for (const { guarantee, sentence } of outcome.violations) console.log(`${guarantee}: ${sentence}`);
