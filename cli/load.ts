@@ -17,9 +17,10 @@ import { type LoadResult, printViolation } from '../benchmarks/load/result.js';
 import { parseTarget } from '../benchmarks/load/socket.js';
 import { readTrace } from '../benchmarks/load/trace.js';
 import { countPeople, planTrace, type TracePlan } from '../benchmarks/load/trace-plan.js';
-import { formatCount, formatMs, formatSpan, parseDurationMs, parseNumber } from '../benchmarks/load/units.js';
+import { parseDurationMs, parseNumber } from '../benchmarks/load/units.js';
 import { mergeWorkload, parseWorkload, readField, type Workload, warmUpOf } from '../benchmarks/load/workload.js';
 import { DunlinError } from '../core/errors.js';
+import { formatCount, formatMs, formatSpan } from '../reports/format.js';
 import { DEFAULT_URL, defaultDataDirectory } from './defaults.js';
 
 /** Sockets of one process: descriptors are often capped at 20,000. */

@@ -116,6 +116,11 @@ const LAYERS: readonly LayerRule[] = [
     rule: 'engines import core, engines and packages',
   },
   {
+    from: (path) => folder(path, 'reports'),
+    may: (target) => folder(target, 'reports'),
+    rule: 'parts of reports know nothing of what is reported',
+  },
+  {
     from: (path) => !folder(path, 'engines') && !WIRING.test(path),
     may: (target) => !folder(target, 'engines'),
     rule: 'engines are imported only where a process is wired',

@@ -11,7 +11,19 @@ export interface Source {
   readonly text: string;
 }
 
-const FOLDERS = ['core', 'pipelines', 'gateway', 'engines', 'client', 'cli', 'benchmarks', 'sim', 'chaos', 'scripts'];
+const FOLDERS = [
+  'core',
+  'pipelines',
+  'gateway',
+  'engines',
+  'client',
+  'cli',
+  'benchmarks',
+  'sim',
+  'chaos',
+  'reports',
+  'scripts',
+];
 
 export function readSources(root: string): Source[] {
   const present = FOLDERS.filter((folder) => readdirSync(root).includes(folder));

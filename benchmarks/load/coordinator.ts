@@ -8,6 +8,7 @@ import { judge, type Verdict } from '../../core/checks/judge.js';
 import type { Summary } from '../../core/checks/summary.js';
 import { type Fault, Guarantees, Violations } from '../../core/checks/violation.js';
 import { DunlinError, errorOfCode } from '../../core/errors.js';
+import { formatCount, formatMs, formatShare } from '../../reports/format.js';
 import { monotonicMs } from './clock.js';
 import { judgeStep, RateSearch } from './find-max.js';
 import { populate } from './generator.js';
@@ -33,7 +34,6 @@ import {
   verdictLine,
 } from './result.js';
 import { parseTarget } from './socket.js';
-import { formatCount, formatMs, formatShare } from './units.js';
 
 const POLL_MS = 1_000;
 /** While something is waited for. */

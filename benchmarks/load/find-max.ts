@@ -2,7 +2,7 @@
  * The search for the highest rate that still holds: upwards by doubling until a step fails, then by halving the interval
  * until it is narrower than a tenth. Pure: the caller makes the steps.
  */
-import { formatMs } from './units.js';
+import { formatMs } from '../../reports/format.js';
 
 export interface StepOutcome {
   /** The step kept its latency bound, without a violation, and the generator was not the bottleneck. */

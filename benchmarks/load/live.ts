@@ -1,7 +1,7 @@
 /**
  * What a person sees while the run lasts: a table that redraws itself on a terminal, one plain line an interval elsewhere.
  */
-import { formatCount, formatMs, formatShare, formatSpan } from './units.js';
+import { formatCount, formatMs, formatShare, formatSpan } from '../../reports/format.js';
 
 /** One interval, all processes together. */
 export interface Interval {

@@ -1,181 +1,16 @@
-/**
- * The report: one HTML file that needs nothing else. Charts are SVG drawn here; a few lines of script show the values under
- * the pointer. Light and dark follow the reader's system.
- */
+/** The report of a load: its numbers, its charts, its first violation. */
 
-import { REPORT_SCRIPT, REPORT_STYLE } from './report-page.js';
+import { type Chart, drawBars, drawChart, everyNth, overTime, thin } from '../../reports/chart.js';
+import { formatCount, formatMs, formatRate, formatShare, formatSpan } from '../../reports/format.js';
+import { escape, renderPage, table, tile } from '../../reports/page.js';
 import type { LoadResult, Series, ShownViolation } from './result.js';
-import { formatCount, formatMs, formatShare, formatSpan } from './units.js';
-
-const WIDTH = 560;
-const HEIGHT = 210;
-const LEFT = 54;
-const RIGHT = 12;
-const TOP = 12;
-const BOTTOM = 26;
-
-interface Line {
-  readonly name: string;
-  readonly values: readonly (number | null)[];
-  /** Colour slot of the page: 1 .. 4. */
-  readonly colour: number;
-  readonly filled?: boolean;
-}
-
-interface Chart {
-  readonly title: string;
-  readonly note: string;
-  readonly lines: readonly Line[];
-  readonly format: (value: number) => string;
-  readonly logarithmic?: boolean;
-  /** A bound to draw across. */
-  readonly bound?: { value: number; label: string };
-}
-
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
-}
-
-/** 1, 2 or 5 times a power of ten, so that about four steps reach `max`. */
-function niceStep(max: number): number {
-  const rough = max / 4;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const digit = rough / power;
-  return (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10) * power;
-}
-
-interface Scale {
-  readonly ticks: readonly number[];
-  at(value: number): number;
-}
-
-function linearScale(max: number): Scale {
-  const step = niceStep(max > 0 ? max : 1);
-  const top = Math.max(step, Math.ceil(max / step - 1e-9) * step);
-  const ticks: number[] = [];
-  for (let tick = 0; tick <= top * 1.0001; tick += step) ticks.push(tick);
-  return { ticks, at: (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top) };
-}
-
-function logScale(min: number, max: number): Scale {
-  const low = Math.floor(Math.log10(Math.max(min, 0.01)));
-  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(max, 0.02))));
-  const ticks = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i));
-  const at = (value: number): number => {
-    const share = (Math.log10(Math.max(value, 10 ** low)) - low) / (high - low);
-    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.min(1, share));
-  };
-  return { ticks, at };
-}
-
-/** Path through the points; a null lifts the pen. */
-function pathOf(values: readonly (number | null)[], x: (i: number) => number, scale: Scale): string {
-  let path = '';
-  let down = false;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i];
-    if (value === null || value === undefined) {
-      down = false;
-      continue;
-    }
-    path += `${down ? 'L' : 'M'}${x(i).toFixed(1)} ${scale.at(value).toFixed(1)}`;
-    down = true;
-  }
-  return path;
-}
-
-function drawLine(line: Line, x: (i: number) => number, scale: Scale): string {
-  const path = pathOf(line.values, x, scale);
-  const base = HEIGHT - BOTTOM;
-  const area =
-    line.filled && path !== '' && !line.values.includes(null)
-      ? `<path class="area c${line.colour}" d="${path}L${x(line.values.length - 1).toFixed(1)} ${base}L${x(0).toFixed(1)} ${base}Z"/>`
-      : '';
-  const dot =
-    line.values.length === 1
-      ? `<circle class="dot c${line.colour}" cx="${x(0)}" cy="${scale.at(line.values[0] ?? 0)}" r="3"/>`
-      : '';
-  return `${area}<path class="line c${line.colour}" d="${path}"/>${dot}`;
-}
-
-function timeTicks(seconds: readonly number[]): string {
-  const last = seconds.at(-1) ?? 0;
-  const step = Math.max(1, niceStep(last * 0.6));
-  let marks = '';
-  for (let second = 0; second <= last; second += step) {
-    const x = LEFT + ((WIDTH - LEFT - RIGHT) * second) / Math.max(1, last);
-    marks += `<text class="tick" x="${x.toFixed(1)}" y="${HEIGHT - 8}" text-anchor="middle">${formatSeconds(second)}</text>`;
-  }
-  return marks;
-}
-
-function formatSeconds(seconds: number): string {
-  return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 6) / 10} min`;
-}
-
-function drawChart(chart: Chart, seconds: readonly number[]): string {
-  const values = chart.lines.flatMap((line) => line.values.filter((value): value is number => value !== null));
-  const bound = chart.bound ? [chart.bound.value] : [];
-  const max = Math.max(0, ...values, ...bound);
-  const positive = values.filter((value) => value > 0);
-  const scale = chart.logarithmic ? logScale(Math.min(max, ...positive), max) : linearScale(max);
-  const span = Math.max(1, seconds.at(-1) ?? 1);
-  const x = (i: number): number => LEFT + ((WIDTH - LEFT - RIGHT) * seconds[i]!) / span;
-  const grid = scale.ticks
-    .map((tick) => {
-      const y = scale.at(tick).toFixed(1);
-      return `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y}" y2="${y}"/><text class="tick" x="${LEFT - 8}" y="${y}" dy="0.32em" text-anchor="end">${escape(chart.format(tick))}</text>`;
-    })
-    .join('');
-  const boundLine = chart.bound
-    ? `<line class="bound" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${scale.at(chart.bound.value)}" y2="${scale.at(chart.bound.value)}"/><text class="boundtext" x="${WIDTH - RIGHT}" y="${scale.at(chart.bound.value) - 5}" text-anchor="end">${escape(chart.bound.label)}</text>`
-    : '';
-  const legend = chart.lines.map((line) => `<span class="key c${line.colour}">${escape(line.name)}</span>`).join('');
-  const data = JSON.stringify({
-    left: LEFT,
-    right: WIDTH - RIGHT,
-    width: WIDTH,
-    seconds,
-    lines: chart.lines.map((line) => ({
-      name: line.name,
-      colour: line.colour,
-      text: line.values.map((value) => (value === null ? '–' : chart.format(value))),
-    })),
-  }).replaceAll('<', '\\u003c');
-  return `<figure class="card"><figcaption><h3>${escape(chart.title)}</h3><div class="legend">${legend}</div></figcaption>
-<div class="plot"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escape(chart.title)}">${grid}${timeTicks(seconds)}${boundLine}${chart.lines.map((line) => drawLine(line, x, scale)).join('')}<line class="cross" y1="${TOP}" y2="${HEIGHT - BOTTOM}"/></svg><div class="tip"></div><script type="application/json">${data}</script></div>
-<p class="note">${escape(chart.note)}</p></figure>`;
-}
-
-/** Long runs are thinned, so that a chart has at most this many points; each is the mean, or the worst, of its seconds. */
-const POINTS_MAX = 400;
-
-function thin(
-  values: readonly (number | null)[],
-  every: number,
-  pick: (numbers: number[]) => number,
-): (number | null)[] {
-  if (every === 1) return [...values];
-  const thinned: (number | null)[] = [];
-  for (let at = 0; at < values.length; at += every) {
-    const numbers = values.slice(at, at + every).filter((value): value is number => value !== null);
-    thinned.push(numbers.length === 0 ? null : pick(numbers));
-  }
-  return thinned;
-}
 
 const mean = (numbers: number[]): number => numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
 const worst = (numbers: number[]): number => Math.max(...numbers);
 
-function formatRate(value: number): string {
-  if (value >= 1e6) return `${Number((value / 1e6).toFixed(2))} M`;
-  if (value >= 10_000) return `${Number((value / 1e3).toFixed(1))} k`;
-  return formatCount(value);
-}
-
 function charts(result: LoadResult): string {
   const series: Series = result.series;
-  const every = Math.max(1, Math.ceil(series.seconds.length / POINTS_MAX));
+  const every = everyNth(series.seconds.length);
   const seconds = series.seconds.filter((_, i) => i % every === 0);
   const bound = result.find_max
     ? { value: result.find_max.p99_ms, label: `p99 bound ${formatMs(result.find_max.p99_ms)}` }
@@ -227,40 +62,15 @@ function charts(result: LoadResult): string {
       lines: [{ name: 'busiest process', values: thin(series.generator_cpu, every, worst), colour: 1, filled: true }],
     },
   ];
-  return all.map((chart) => drawChart(chart, seconds)).join('\n');
+  const end = seconds.at(-1) ?? 1;
+  return all.map((chart) => `<figure class="card">${drawChart(chart, seconds, end)}</figure>`).join('\n');
 }
 
 function distribution(result: LoadResult): string {
-  const bars = result.distribution;
+  const bars = result.distribution.map(({ fromMs, toMs, count }) => ({ from: fromMs, to: toMs, count }));
   if (bars.length === 0) return '';
-  const max = Math.max(...bars.map((bar) => bar.count));
-  const total = bars.reduce((sum, bar) => sum + bar.count, 0);
-  const width = (2 * WIDTH + 28 - LEFT - RIGHT) / bars.length;
-  const base = HEIGHT - BOTTOM;
-  const drawn = bars
-    .map((bar, i) => {
-      const height = ((base - TOP) * bar.count) / max;
-      const x = LEFT + i * width;
-      const title = `${formatMs(bar.fromMs)} – ${formatMs(bar.toMs)}: ${formatCount(bar.count)} (${formatShare(bar.count / total)})`;
-      return `<rect class="bar" x="${(x + 0.5).toFixed(1)}" y="${(base - height).toFixed(1)}" width="${Math.max(1, width - 1).toFixed(1)}" height="${height.toFixed(1)}"><title>${escape(title)}</title></rect>`;
-    })
-    .join('');
-  const labels = bars
-    .map((bar, i) => ({ bar, i }))
-    .filter(({ i }) => i % Math.ceil(bars.length / 12) === 0)
-    .map(
-      ({ bar, i }) =>
-        `<text class="tick" x="${(LEFT + i * width).toFixed(1)}" y="${HEIGHT - 8}">${escape(formatMs(bar.fromMs))}</text>`,
-    )
-    .join('');
-  const full = 2 * WIDTH + 28;
-  return `<figure class="card wide"><figcaption><h3>How the latency is distributed</h3></figcaption>
-<svg viewBox="0 0 ${full} ${HEIGHT}" role="img" aria-label="latency distribution"><line class="grid" x1="${LEFT}" x2="${full - RIGHT}" y1="${base}" y2="${base}"/>${drawn}${labels}</svg>
-<p class="note">Every delivery of the run, on a logarithmic axis.</p></figure>`;
-}
-
-function tile(label: string, value: string, detail: string, bad = false): string {
-  return `<div class="tile${bad ? ' bad' : ''}"><div class="label">${escape(label)}</div><div class="value">${escape(value)}</div><div class="detail">${escape(detail)}</div></div>`;
+  const note = 'Every delivery of the run, on a logarithmic axis.';
+  return `<figure class="card wide">${drawBars('How the latency is distributed', note, bars, formatMs, formatCount)}</figure>`;
 }
 
 function tiles(result: LoadResult): string {
@@ -358,10 +168,6 @@ function facts(result: LoadResult): [string, string][] {
   return rows;
 }
 
-function table(rows: readonly [string, string][]): string {
-  return `<table class="facts">${rows.map(([name, value]) => `<tr><th>${escape(name)}</th><td>${escape(value)}</td></tr>`).join('')}</table>`;
-}
-
 function violationSection(violation: ShownViolation | null): string {
   if (!violation) return '';
   const where: [string, string][] = [
@@ -411,18 +217,19 @@ function findMaxSection(result: LoadResult): string {
 export function renderReport(result: LoadResult): string {
   const bottleneck = result.generator.bottleneck ? `<p class="warning">${escape(result.generator.sentence)}</p>` : '';
   const workload = Object.entries(result.workload).map(([name, value]): [string, string] => [name, String(value)]);
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>dunlin load: ${result.ok ? 'clean' : 'violation'}</title><style>${REPORT_STYLE}</style></head><body><main>
-<header class="${result.ok ? 'good' : 'bad'}"><p class="kicker">dunlin load</p><h1>${escape(result.verdict)}</h1></header>
-${bottleneck}
+  const end = result.series.seconds.at(-1) ?? 1;
+  return renderPage({
+    title: `dunlin load: ${result.ok ? 'clean' : 'violation'}`,
+    kicker: 'dunlin load',
+    verdict: result.verdict,
+    isGood: result.ok,
+    body: `${bottleneck}
 <div class="tiles">${tiles(result)}</div>
-<div class="grid2">${violationSection(result.first_violation)}${findMaxSection(result)}
-${charts(result)}
-${distribution(result)}
-<section class="card wide"><h2>Latency</h2><table class="numbers"><thead><tr><th></th><td>p50</td><td>p95</td><td>p99</td><td>p99.9</td><td>max</td><td>count</td></tr></thead><tbody>${latencyRows(result)}</tbody></table></section>
+<div class="grid2">${violationSection(result.first_violation)}${findMaxSection(result)}</div>
+${overTime(end, `<div class="grid2">${charts(result)}</div>`)}
+<div class="grid2">${distribution(result)}
+<section class="card wide"><h2>Latency</h2><div class="scroll"><table class="numbers"><thead><tr><th></th><td>p50</td><td>p95</td><td>p99</td><td>p99.9</td><td>max</td><td>count</td></tr></thead><tbody>${latencyRows(result)}</tbody></table></div></section>
 <section class="card"><h2>The run</h2>${table(facts(result))}</section>
-<section class="card"><h2>The workload</h2>${table(workload)}</section></div>
-</main><script>${REPORT_SCRIPT}</script></body></html>
-`;
+<section class="card"><h2>The workload</h2>${table(workload)}</section></div>`,
+  });
 }

@@ -4,8 +4,8 @@
  */
 import { cpus, totalmem } from 'node:os';
 import { describeViolation, type Violation } from '../../core/checks/violation.js';
+import { formatCount, formatMs } from '../../reports/format.js';
 import type { LatencySummary } from './histogram.js';
-import { formatCount, formatMs } from './units.js';
 import type { Workload } from './workload.js';
 
 /** A violation, with the frames that show it, where it was seen on the wire. */
