@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { DunlinError } from '../core/errors.js';
 import { compare, describeDifference, type Side } from '../sim/compare.js';
+import { drawDeepPlan } from '../sim/deep.js';
 import { NEWEST_NODE, newestNode } from '../sim/other-node.js';
 import { drawPlan, type Plan } from '../sim/plan.js';
 import { readScenario } from '../sim/scenario-files.js';
@@ -22,6 +23,7 @@ Examples:
   dunlin sim run --scenario world.yaml           a world written by hand (dunlin sim format says how)
   dunlin sim scenarios                           the shipped ones
   dunlin sim plan 4711 --save world.yaml         the world of a seed as such a file
+  dunlin sim run --seed 4711 --messages 100000   a deep one: dozens of people, bursts, the same kinds of faults
   dunlin sim swarm --seeds 1000                  a thousand worlds on all cores
   dunlin sim swarm --seeds 100000 --minutes 30   as many as fit into half an hour
   dunlin sim replay 4711                         every event of a world, in order
@@ -44,6 +46,7 @@ export function simCommand(): Command {
     .option('--scenario <file>', 'a world written by hand: a YAML file, or the name of a shipped one')
     .option('--save <file>', 'write the world as a scenario file')
     .option('--checkpoints', 'print the trace hash after every 4,096 events, too')
+    .option('--messages <number>', 'draw a deep world with so many messages', wholeNumber(1, 10_000_000))
     .option('--json', 'print the result as JSON')
     .action(run);
   command
@@ -59,6 +62,7 @@ export function simCommand(): Command {
     .command('replay')
     .description('Run a world again and print its events: faults, threads, connections, and what devices did and saw.')
     .argument('[seed]', 'the seed', seedNumber)
+    .option('--messages <number>', 'the deep world of the seed', wholeNumber(1, 10_000_000))
     .option('--scenario <file>', 'a world written by hand instead')
     .option('--from <time>', 'virtual time of the first event shown', durationMs, 0)
     .option('--until <time>', 'virtual time of the last event shown', durationMs, Number.POSITIVE_INFINITY)
@@ -92,16 +96,20 @@ function describePlan({ topology, people, conversations, deeds, faults, loadMs }
 
 interface WorldFlags {
   readonly seed?: number;
+  readonly messages?: number;
   readonly scenario?: string;
 }
 
 /** The world that the flags name. */
-function worldOf({ seed, scenario }: WorldFlags): Scenario {
+function worldOf({ seed, messages, scenario }: WorldFlags): Scenario {
   if ((seed === undefined) === (scenario === undefined)) {
     throw new DunlinError('give either a seed (--seed 4711) or a scenario (--scenario world.yaml).');
   }
+  if (scenario !== undefined && messages !== undefined) {
+    throw new DunlinError('--messages draws a world from a seed; a scenario says itself what is sent.');
+  }
   if (scenario !== undefined) return readScenario(scenario);
-  const plan = drawPlan(seed!);
+  const plan = messages === undefined ? drawPlan(seed!) : drawDeepPlan(seed!, messages);
   return { plan, number: undefined, title: undefined, story: undefined, reaches: [], violated: [] };
 }
 
@@ -148,8 +156,9 @@ function show(flags: WorldFlags, scenario: Scenario, outcome: Outcome, wallSecon
   else console.log(`To see it happen: ${replayOf(flags)}`);
 }
 
-function replayOf({ seed, scenario }: WorldFlags): string {
-  return `dunlin sim replay ${scenario === undefined ? seed : `--scenario ${scenario}`}`;
+function replayOf({ seed, messages, scenario }: WorldFlags): string {
+  const many = messages === undefined ? '' : ` --messages ${messages}`;
+  return `dunlin sim replay ${scenario === undefined ? `${seed}${many}` : `--scenario ${scenario}`}`;
 }
 
 interface SwarmFlags {
@@ -210,9 +219,10 @@ interface ReplayFlags extends WorldFlags {
   readonly only?: string;
 }
 
-function replay(seed: number | undefined, { from, until, only, scenario }: ReplayFlags): void {
+function replay(seed: number | undefined, { from, until, only, messages, scenario }: ReplayFlags): void {
   const { plan } = worldOf({
     ...(seed === undefined ? {} : { seed }),
+    ...(messages === undefined ? {} : { messages }),
     ...(scenario === undefined ? {} : { scenario }),
   });
   const world = new World(plan, { keepsHistory: true });

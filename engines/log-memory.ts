@@ -50,9 +50,12 @@ class MemoryTopic {
   readonly segments: Segment[];
   /** Batches before the first segment. */
   dropped = 0;
+  droppedBytes = 0;
   /** Batches ever written and ever synced. */
   written = 0;
   synced = 0;
+  writtenBytes = 0;
+  syncedBytes = 0;
   /** By partition. */
   writtenEnds: number[];
   syncedEnds: number[];
@@ -74,6 +77,10 @@ class MemoryTopic {
 
   get readable(): number {
     return this.isLazy ? this.written : this.synced;
+  }
+
+  get readableBytes(): number {
+    return this.isLazy ? this.writtenBytes : this.syncedBytes;
   }
 
   get readableEnds(): number[] {
@@ -148,6 +155,7 @@ export class MemoryLog implements Log {
     segment.batches.push(openBatch(bytes));
     segment.bytes += bytes.length;
     topic.written++;
+    topic.writtenBytes += bytes.length;
     return offset;
   }
 
@@ -162,6 +170,7 @@ export class MemoryLog implements Log {
       if (!released || kept - oldest.bytes < retain) return;
       topic.segments.shift();
       topic.dropped += oldest.batches.length;
+      topic.droppedBytes += oldest.bytes;
       kept -= oldest.bytes;
     }
   }
@@ -174,6 +183,7 @@ export class MemoryLog implements Log {
 
   #syncTopic(topic: MemoryTopic): void {
     topic.synced = topic.written;
+    topic.syncedBytes = topic.writtenBytes;
     topic.syncedEnds = [...topic.writtenEnds];
   }
 
@@ -187,7 +197,9 @@ export class MemoryLog implements Log {
     this.#topics.forEach((topic, number) => {
       const left = after.#topics[number]!;
       left.dropped = topic.dropped;
+      left.droppedBytes = topic.droppedBytes;
       left.written = topic.synced;
+      left.writtenBytes = topic.syncedBytes;
       left.writtenEnds = [...topic.syncedEnds];
       left.timesMs = zeros(topic.options.partitions);
       for (const { batches } of left.segments)
@@ -230,6 +242,8 @@ class MemoryConsumer implements LogConsumer {
   #segment: Segment;
   #index = 0;
   #before: number;
+  /** Bytes of all batches before that place. */
+  #passedBytes: number;
 
   constructor(topic: MemoryTopic, positions: readonly LogPosition[]) {
     this.#topic = topic;
@@ -248,10 +262,12 @@ class MemoryConsumer implements LogConsumer {
       }
     }
     this.#before = topic.dropped;
+    this.#passedBytes = topic.droppedBytes;
     this.#segment = first;
     for (const segment of topic.segments.slice(1)) {
       if (!positions.every(({ partition, offset }) => segment.offsets[partition]! <= offset)) break;
       this.#before += this.#segment.batches.length;
+      this.#passedBytes += this.#segment.bytes;
       this.#segment = segment;
     }
   }
@@ -264,6 +280,7 @@ class MemoryConsumer implements LogConsumer {
         continue;
       }
       this.#index++;
+      this.#passedBytes += batch.bytes.length;
       const { partition, offset } = batch.header;
       const wanted = this.#next[partition];
       if (wanted === undefined || offset < wanted) continue;
@@ -296,18 +313,7 @@ class MemoryConsumer implements LogConsumer {
   }
 
   lagBytes(): number {
-    let lag = 0;
-    let number = this.#topic.dropped;
-    for (const { batches, bytes } of this.#topic.segments) {
-      const isWhole = number >= this.#before + this.#index && number + batches.length <= this.#topic.readable;
-      if (isWhole) lag += bytes;
-      else {
-        const from = Math.max(0, this.#before + this.#index - number);
-        for (const batch of batches.slice(from, Math.max(0, this.#topic.readable - number))) lag += batch.bytes.length;
-      }
-      number += batches.length;
-    }
-    return lag;
+    return this.#topic.readableBytes - this.#passedBytes;
   }
 
   release(partition: number, offset: number): void {

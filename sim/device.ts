@@ -24,6 +24,11 @@ export function userId(person: number): number {
   return 1_001 + person;
 }
 
+/** One number for a conversation: worlds have few users and groups. */
+function conversationKey(a: number, b: number): number {
+  return a * 2 ** 26 + b;
+}
+
 function nameOfCode(code: number): string {
   return errorOfCode(code)?.name ?? String(code);
 }
@@ -43,7 +48,7 @@ export class Device {
   readonly #gateways: () => readonly GatewayProcess[];
   readonly #random: Prng;
   /** By conversation: the last sequence that the application was handed. */
-  readonly #seen = new Map<string, number>();
+  readonly #seen = new Map<number, number>();
   #dueUs = Infinity;
   #attempt = 0;
   #payloads = 0;
@@ -83,11 +88,12 @@ export class Device {
 
   /** Calls into the core, then does whatever it wants. */
   #enter(call: (nowMs: number) => void): void {
+    const wasInside = this.#isInside;
     this.#isInside = true;
     try {
       call(this.#context.nowMs);
     } finally {
-      this.#isInside = false;
+      this.#isInside = wasInside;
     }
     this.pump();
   }
@@ -204,6 +210,17 @@ export class Device {
     return counter > 0;
   }
 
+  /** So many at once: they leave together. */
+  messages(a: number, b: number, bytes: number, count: number): void {
+    if (count === 1) {
+      this.message(a, b, bytes);
+      return;
+    }
+    this.#enter(() => {
+      for (let n = 0; n < count; n++) this.message(a, b, bytes);
+    });
+  }
+
   message(a: number, b: number, bytes: number): boolean {
     const payload = new Uint8Array(bytes);
     new DataView(payload.buffer).setUint32(0, this.key);
@@ -218,7 +235,7 @@ export class Device {
   }
 
   read(a: number, b: number): void {
-    const seq = this.#seen.get(`${a},${b}`) ?? 0;
+    const seq = this.#seen.get(conversationKey(a, b)) ?? 0;
     if (seq === 0) return;
     this.#enter(() => this.core.read(a, b, seq));
     // Who leaves a group tells it nothing more.
@@ -282,7 +299,7 @@ export class Device {
 
   #saw(frame: FrameView): void {
     const { convA: a, convB: b, seq, device: sender, counter, time, inbox } = frame;
-    this.#seen.set(`${a},${b}`, seq);
+    this.#seen.set(conversationKey(a, b), seq);
     this.#context.hash.add(Happening.SEEN, this.index, inbox, seq);
     const content = contentOf(frame.kind, frame.extra, frame.payload);
     const ttl = frame.kind === Kind.MESSAGE ? frame.extra : 0;
@@ -290,7 +307,7 @@ export class Device {
   }
 
   #sent(a: number, b: number, counter: number, seq: number): void {
-    const conversation = `${a},${b}`;
+    const conversation = conversationKey(a, b);
     if (seq > (this.#seen.get(conversation) ?? 0)) {
       this.#seen.set(conversation, seq);
       this.#observer.feed({ op: 'ok', device: this.key, a, b, counter, seq });
@@ -304,7 +321,7 @@ export class Device {
       this.#context.flaw('G4', sentence, { device: this.key, convA: a, convB: b, seq: from });
       return;
     }
-    this.#seen.set(`${a},${b}`, through);
+    this.#seen.set(conversationKey(a, b), through);
     this.#observer.feed({ op: 'gap', device: this.key, a, b, through, reason });
   }
 }

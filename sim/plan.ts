@@ -21,7 +21,15 @@ export type ConversationPlan = { readonly users: readonly [number, number] } | {
 
 /** What somebody does. `device` counts over all people's devices, `user` over people, `in` over conversations. */
 export type Deed =
-  | { readonly do: 'send'; readonly at: number; readonly device: number; readonly in: number; readonly bytes: number }
+  | {
+      readonly do: 'send';
+      readonly at: number;
+      readonly device: number;
+      readonly in: number;
+      readonly bytes: number;
+      /** So many at once; default 1. */
+      readonly count?: number;
+    }
   | { readonly do: 'read'; readonly at: number; readonly device: number; readonly in: number }
   | { readonly do: 'typing'; readonly at: number; readonly device: number; readonly in: number }
   | { readonly do: 'add'; readonly at: number; readonly device: number; readonly in: number; readonly user: number }
@@ -148,12 +156,7 @@ export function devicesOf(people: readonly number[]): number[] {
   return people.flatMap((devices, user) => Array.from({ length: devices }, () => user));
 }
 
-export interface DrawOptions {
-  /** Messages are multiplied by this. */
-  readonly scale?: number;
-}
-
-export function drawPlan(seed: number, { scale = 1 }: DrawOptions = {}): Plan {
+export function drawPlan(seed: number): Plan {
   const root = new Prng(seed);
   const shape = root.fork('shape');
   const topology: Topology = {
@@ -172,7 +175,7 @@ export function drawPlan(seed: number, { scale = 1 }: DrawOptions = {}): Plan {
   const conversations = drawConversations(shape, people.length);
   const loadMs = shape.between(4, 20) * 1_000;
   const plan = { seed, topology: { ...topology, ...lanes }, people, conversations, loadMs };
-  return { ...plan, deeds: drawDeeds(root, plan, scale), faults: drawFaults(root, plan) };
+  return { ...plan, deeds: drawDeeds(root, plan), faults: drawFaults(root, plan) };
 }
 
 function drawConversations(random: Prng, people: number): ConversationPlan[] {
@@ -190,9 +193,9 @@ function drawConversations(random: Prng, people: number): ConversationPlan[] {
   return conversations;
 }
 
-type Shape = Omit<Plan, 'deeds' | 'faults'>;
+export type Shape = Omit<Plan, 'deeds' | 'faults'>;
 
-function drawDeeds(root: Prng, shape: Shape, scale: number): Deed[] {
+function drawDeeds(root: Prng, shape: Shape): Deed[] {
   const { people, conversations, loadMs } = shape;
   const owners = devicesOf(people);
   const time = (random: Prng): number => random.between(FIRST_DEED_MS, loadMs);
@@ -202,7 +205,7 @@ function drawDeeds(root: Prng, shape: Shape, scale: number): Deed[] {
   });
   const deeds: Deed[] = [];
   const sends = root.fork('sends');
-  const count = Math.round(sends.between(50, 600) * scale);
+  const count = sends.between(50, 600);
   // One conversation is hot, at times.
   const hot = sends.chance(1, 3) ? sends.below(conversations.length) : -1;
   for (let n = 0; n < count; n++) {
@@ -246,7 +249,7 @@ function drawDeeds(root: Prng, shape: Shape, scale: number): Deed[] {
   return deeds.toSorted((one, other) => one.at - other.at);
 }
 
-function drawFaults(root: Prng, shape: Shape): FaultEvent[] {
+export function drawFaults(root: Prng, shape: Shape): FaultEvent[] {
   const classes = root.fork('fault classes');
   const faults: FaultEvent[] = [];
   for (const kind of FAULT_KINDS) {

@@ -29,7 +29,7 @@ const HOUR_MS = 3_600_000;
 export const TIME_MS_MAX = 24 * HOUR_MS;
 /** Below it there is no room for who sent a message and which one it is. */
 const MESSAGE_BYTES_MIN = 12;
-const EVENTS_OF_ONE_FAULT_MAX = 1_000;
+const COUNT_MAX = 1_000;
 
 const numberOf = (what: Countable): Field => ({ type: 'number of', what });
 const whole = (min: number, max: number): Field => ({ type: 'whole', min, max });
@@ -53,7 +53,12 @@ type FieldsOf<Event, Name extends string, Kind> =
     : never;
 
 export const DEED_FIELDS: { readonly [Kind in Deed['do']]: FieldsOf<Deed, 'do', Kind> } = {
-  send: { device, in: conversation, bytes: whole(MESSAGE_BYTES_MIN, PAYLOAD_BYTES_MAX) },
+  send: {
+    device,
+    in: conversation,
+    bytes: whole(MESSAGE_BYTES_MIN, PAYLOAD_BYTES_MAX),
+    count: { ...whole(1, COUNT_MAX), optional: true },
+  },
   read: { device, in: conversation },
   typing: { device, in: conversation },
   add: { device, in: conversation, user },
@@ -81,7 +86,7 @@ export const FAULT_FIELDS: {
   store: { lane, outcome: word(STORE_OUTCOMES) },
   'store-read-fails': { lane },
   'store-slow': { lane, for: length },
-  log: { outcome: word(LOG_OUTCOMES), count: whole(1, EVENTS_OF_ONE_FAULT_MAX) },
+  log: { outcome: word(LOG_OUTCOMES), count: whole(1, COUNT_MAX) },
   'ring-full': { for: length },
   'disk-slow': { for: length },
   'disk-full': { for: length },

@@ -167,7 +167,7 @@ export class World {
     if (a !== 0 && a !== device.user && b !== device.user) return;
     switch (deed.do) {
       case 'send':
-        device.message(a, b, Math.max(12, deed.bytes));
+        device.messages(a, b, Math.max(12, deed.bytes), deed.count ?? 1);
         return;
       case 'read':
         device.read(a, b);
