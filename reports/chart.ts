@@ -111,12 +111,12 @@ export function drawChart(chart: Chart, seconds: readonly number[], end: number)
   const max = values.reduce((most, value) => Math.max(most, value), bound?.value ?? 0);
   const least = values.reduce((low, value) => (value > 0 ? Math.min(low, value) : low), max);
   const scale = chart.logarithmic ? logScale(least, max) : linearScale(max);
-  const span = fixed(Math.max(end, 0.001));
+  const width = fixed(Math.max(end, 0.001));
   const labels = scale.ticks
     .map((tick) => `<span style="top:${fixed(scale.at(tick))}%">${escape(format(tick))}</span>`)
     .join('');
-  const grid = scale.ticks.map((tick) => `<path class="grid" d="M0 ${fixed(scale.at(tick))}H${span}"/>`).join('');
-  const boundLine = bound ? `<path class="bound" d="M0 ${fixed(scale.at(bound.value))}H${span}"/>` : '';
+  const grid = scale.ticks.map((tick) => `<path class="grid" d="M0 ${fixed(scale.at(tick))}H${width}"/>`).join('');
+  const boundLine = bound ? `<path class="bound" d="M0 ${fixed(scale.at(bound.value))}H${width}"/>` : '';
   const boundText = bound
     ? `<span class="boundtext" style="top:${fixed(scale.at(bound.value))}%">${escape(bound.label)}</span>`
     : '';
@@ -129,7 +129,7 @@ export function drawChart(chart: Chart, seconds: readonly number[], end: number)
     })),
   }).replaceAll('<', '\\u003c');
   return `<figcaption><h3>${escape(title)}</h3><div class="legend">${legend}</div></figcaption>
-<div class="plot"><div class="ys" aria-hidden="true">${labels}</div><div class="area chart" role="img" aria-label="${escape(title)}">${behind}<svg viewBox="0 0 ${span} 100" preserveAspectRatio="none">${grid}${boundLine}${lines.map((line) => drawLine(line, seconds, scale)).join('')}</svg>${boundText}${before}<i class="cross"></i></div>${timeTicks(end)}<script type="application/json">${data}</script></div>
+<div class="plot"><div class="ys" aria-hidden="true">${labels}</div><div class="area chart" role="img" aria-label="${escape(title)}">${behind}<svg viewBox="0 0 ${width} 100" preserveAspectRatio="none">${grid}${boundLine}${lines.map((line) => drawLine(line, seconds, scale)).join('')}</svg>${boundText}${before}<i class="cross"></i></div>${timeTicks(end)}<script type="application/json">${data}</script></div>
 <p class="note">${escape(note)}</p>`;
 }
 
