@@ -36,6 +36,8 @@ export interface GatewayOptions {
   readonly framesPerSecond: number;
   readonly connectionsPerAddress: number;
   readonly admissionsPerSecond: number;
+  /** So many may start at once; default: as limits.ts says, or twice the rate if that is more. */
+  readonly admissionsBurst?: number | undefined;
   readonly isBusy: () => boolean;
   /** Uniform in [0, 1): spreads out when refused clients come back. */
   readonly random: () => number;
@@ -61,12 +63,14 @@ export class Gateway {
   /** Answers to what the log did not take. */
   readonly #refusals = new Map<Session, Replies>();
   readonly #admissions: Bucket;
+  readonly #admissionsBurst: number;
   #isDraining = false;
 
   constructor(options: GatewayOptions) {
     this.#options = options;
     const { metrics, producer, gatewayNumber, incarnation, conversationPartitions, userPartitions } = options;
-    this.#admissions = { left: ADMISSIONS_BURST, atMs: options.clock.monotonicMs() };
+    this.#admissionsBurst = options.admissionsBurst ?? Math.max(ADMISSIONS_BURST, options.admissionsPerSecond * 2);
+    this.#admissions = { left: this.#admissionsBurst, atMs: options.clock.monotonicMs() };
     this.#batching = new Batching({
       gatewayNumber,
       incarnation,
@@ -166,8 +170,7 @@ export class Gateway {
     const refusal = this.#refuse(upgrade);
     if (refusal !== undefined) return refusal;
     const nowMs = clock.monotonicMs();
-    const burst = Math.max(ADMISSIONS_BURST, admissionsPerSecond * 2);
-    if (!take(this.#admissions, 1, admissionsPerSecond, burst, nowMs)) {
+    if (!take(this.#admissions, 1, admissionsPerSecond, this.#admissionsBurst, nowMs)) {
       this.#options.metrics.add(Counter.admissions_refused_total);
       return this.#later('Too many sessions start at once.', RETRY_AFTER_S_MAX);
     }

@@ -6,9 +6,12 @@ import { MESSAGE_BYTES_MAX, SOCKET_BUFFER_BYTES_MAX } from '../core/limits.js';
 import type { Session, Socket } from '../gateway/hub.js';
 import { type Context, Happening } from './context.js';
 import type { GatewayProcess } from './gateway-process.js';
+import type { LinkKind } from './plan.js';
 
 /** The device's end. */
 export interface ClientEnd {
+  /** What its links are like now. */
+  link(): LinkKind;
   received(connection: Connection, bytes: Uint8Array): void;
   /** The transport is gone. */
   ended(connection: Connection, code: number): void;
@@ -17,6 +20,13 @@ export interface ClientEnd {
 /** As in gateway/sockets.ts. */
 const BACKPRESSURE_BYTES_MAX = 4 * (SOCKET_BUFFER_BYTES_MAX + MESSAGE_BYTES_MAX);
 const SLOW_US_PER_BYTE = 100;
+/** Lowest and highest delay of a connection one way, without the tail of a mobile one. */
+const LATENCY_US: Readonly<Record<LinkKind, readonly [low: number, high: number]>> = {
+  any: [200, 120_000],
+  lan: [30, 500],
+  mobile: [20_000, 300_000],
+};
+const TAIL_DOUBLINGS_MAX = 6;
 
 export class Connection implements Socket {
   readonly device: number;
@@ -44,8 +54,13 @@ export class Connection implements Socket {
     this.device = device;
     this.#gateway = gateway;
     this.#client = client;
-    this.#latencyUs = context.delayUs(200, 120_000);
+    const [lowUs, highUs] = LATENCY_US[client.link()];
+    this.#latencyUs = context.delayUs(lowUs, highUs);
     this.heardMs = context.nowMs;
+  }
+
+  get gatewayNumber(): number {
+    return this.#gateway.place.number;
   }
 
   get isClientDone(): boolean {
@@ -53,7 +68,13 @@ export class Connection implements Socket {
   }
 
   #latency(): number {
-    return this.#latencyUs + this.#context.delays.below(1 + (this.#latencyUs >>> 1));
+    const { delays } = this.#context;
+    const latencyUs = this.#latencyUs + delays.below(1 + (this.#latencyUs >>> 1));
+    if (this.#client.link() !== 'mobile' || !delays.chance(1, 30)) return latencyUs;
+    // Most are late by little, few by very much: 0.1 s doubled up to six times.
+    let tailUs = delays.between(50_000, 100_000);
+    for (let doublings = 0; doublings < TAIL_DOUBLINGS_MAX && delays.chance(1, 2); doublings++) tailUs *= 2;
+    return latencyUs + tailUs;
   }
 
   // --- server → client ------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ import { Prng } from '../core/prng.js';
 import { Connection } from './connection.js';
 import { type Context, Happening } from './context.js';
 import type { GatewayProcess } from './gateway-process.js';
+import type { Network } from './network.js';
 import type { Observer } from './observer.js';
+import type { LinkKind, Topology } from './plan.js';
 
 /** User id of a person. */
 export function userId(person: number): number {
@@ -43,9 +45,11 @@ export class Device {
   readonly key: number;
   readonly core: ClientCore;
   connection: Connection | undefined;
+  link: LinkKind = 'any';
   readonly #context: Context;
   readonly #observer: Observer;
   readonly #gateways: () => readonly GatewayProcess[];
+  readonly #network: Network;
   readonly #random: Prng;
   /** By conversation: the last sequence that the application was handed. */
   readonly #seen = new Map<number, number>();
@@ -64,6 +68,8 @@ export class Device {
     person: number,
     number: number,
     seed: number,
+    network: Network,
+    topology: Topology,
   ) {
     this.#context = context;
     this.#observer = observer;
@@ -72,9 +78,10 @@ export class Device {
     this.user = userId(person);
     this.number = number;
     this.key = deviceKey(this.user, number);
+    this.#network = network;
     this.#random = new Prng(seed).fork(`device ${index}`);
     this.core = new ClientCore(
-      { device: this.key, random: this.#random.fork('core'), freshDevice: true },
+      { device: this.key, random: this.#random.fork('core'), freshDevice: true, outboxMax: topology.outboxMax },
       this.#events(),
     );
     observer.feed({ op: 'host', device: this.key });
@@ -127,37 +134,56 @@ export class Device {
   }
 
   #connect(): void {
-    const { queue, delays } = this.#context;
+    const { queue } = this.#context;
     const attempt = ++this.#attempt;
     this.#enter((nowMs) => this.core.connecting(nowMs));
     queue.after(this.#context.delayUs(300, CONNECT_US_MAX), () => {
       const up = this.#gateways().filter(({ isListening }) => isListening);
       const gateway = up[this.#random.below(Math.max(1, up.length))];
-      if (gateway === undefined) {
-        this.#refused(attempt, 0);
-        return;
+      if (gateway === undefined) this.#refused(attempt, 0);
+      else this.#reach(gateway, attempt);
+    });
+  }
+
+  /** Across a partition nothing answers: the network tries again until it gets through, or the client gives up. */
+  #reach(gateway: GatewayProcess, attempt: number): void {
+    const { queue, delays } = this.#context;
+    if (attempt !== this.#attempt) return;
+    const blocked = this.#network.blocked(this.index, gateway.place.number, queue.nowUs);
+    if (blocked === undefined) this.#handshake(gateway, attempt);
+    else if (blocked.refuses) {
+      this.#context.mark('connection refused across a partition');
+      this.#refused(attempt, 0);
+    } else {
+      this.#context.mark('connection hangs across a partition');
+      queue.at(blocked.untilUs + delays.between(1_000, 3_000_000), () => this.#reach(gateway, attempt));
+    }
+  }
+
+  #handshake(gateway: GatewayProcess, attempt: number): void {
+    const { queue, delays } = this.#context;
+    const end = {
+      link: () => this.link,
+      received: (from: Connection, bytes: Uint8Array) => {
+        if (from === this.connection) this.#enter((nowMs) => this.core.received(bytes, nowMs));
+      },
+      ended: (from: Connection, code: number) => this.#ended(from, attempt, code),
+    };
+    const connection = new Connection(this.#context, this.index, gateway, end);
+    const result = gateway.accept(this.user, this.number, connection);
+    if (typeof result === 'number') {
+      this.#refused(attempt, result);
+      return;
+    }
+    connection.session = result;
+    queue.after(delays.between(100, 50_000), () => {
+      if (attempt !== this.#attempt || this.core.state !== LinkState.CONNECTING) connection.clientCloses();
+      else if (!connection.isClientDone) {
+        this.connection = connection;
+        this.#context.hash.add(Happening.LINK, this.index, 1);
+        this.#context.note(`device ${this.key} is connected to gateway ${gateway.place.number}`);
+        this.#enter((nowMs) => this.core.opened(nowMs));
       }
-      const connection = new Connection(this.#context, this.index, gateway, {
-        received: (from, bytes) => {
-          if (from === this.connection) this.#enter((nowMs) => this.core.received(bytes, nowMs));
-        },
-        ended: (from, code) => this.#ended(from, attempt, code),
-      });
-      const result = gateway.accept(this.user, this.number, connection);
-      if (typeof result === 'number') {
-        this.#refused(attempt, result);
-        return;
-      }
-      connection.session = result;
-      queue.after(delays.between(100, 50_000), () => {
-        if (attempt !== this.#attempt || this.core.state !== LinkState.CONNECTING) connection.clientCloses();
-        else if (!connection.isClientDone) {
-          this.connection = connection;
-          this.#context.hash.add(Happening.LINK, this.index, 1);
-          this.#context.note(`device ${this.key} is connected to gateway ${gateway.place.number}`);
-          this.#enter((nowMs) => this.core.opened(nowMs));
-        }
-      });
     });
   }
 
@@ -196,7 +222,10 @@ export class Device {
     const extra = kind === Kind.GROUP_ROLE ? (options.role ?? 0) : (options.ttlSeconds ?? 0);
     this.#enter((nowMs) => {
       counter = this.core.send(a, b, payload, nowMs, { ...options, tag: contentOf(kind, extra, payload) });
-      if (counter === 0) return;
+      if (counter === 0) {
+        this.#context.mark('outbox full');
+        return;
+      }
       this.#observer.sends++;
       this.#observer.feed({
         op: 'send',

@@ -1,7 +1,7 @@
 /** A gateway's thread: the production gateway, its batches from the lanes, and the server's ends of connections. */
 import { openBatch } from '../core/batch.js';
 import { deviceKey } from '../core/ids.js';
-import { BATCH_LINGER_MS, IDLE_TIMEOUT_MS } from '../core/limits.js';
+import { ADMISSIONS_PER_SECOND, BATCH_LINGER_MS, IDLE_TIMEOUT_MS } from '../core/limits.js';
 import type { LogProducer } from '../core/ports.js';
 import type { Prng } from '../core/prng.js';
 import { Gateway } from '../gateway/gateway.js';
@@ -52,6 +52,7 @@ export class GatewayProcess {
 
   start(incarnation: number): void {
     const { context, topology, number, random, isBusy } = this.place;
+    const { admissionsPerSecond = ADMISSIONS_PER_SECOND, admissionsBurst } = topology;
     const life = ++this.#life;
     this.#dueUs = Infinity;
     this.#isFlushDue = false;
@@ -75,7 +76,8 @@ export class GatewayProcess {
       metrics: new GatewayMetrics(),
       framesPerSecond: 1_000,
       connectionsPerAddress: 1_000,
-      admissionsPerSecond: 2_000,
+      admissionsPerSecond,
+      admissionsBurst,
       isBusy,
       random: () => random.unit(),
     });

@@ -5,6 +5,7 @@
  * One generator per purpose, so that leaving one kind of event out does not shift the others.
  */
 import { Prng } from '../core/prng.js';
+import { addShapes } from './shapes.js';
 
 export interface Topology {
   readonly conversationPartitions: number;
@@ -14,10 +15,18 @@ export interface Topology {
   readonly gateways: number;
   /** The embedded log's journal over a virtual disk; else a log in memory. */
   readonly hasDisk: boolean;
+  /** Sessions that a gateway lets in: a second, and at once. Left out: as in production. */
+  readonly admissionsPerSecond?: number;
+  readonly admissionsBurst?: number;
+  /** Sends that an application's outbox holds. Left out: as in production. */
+  readonly outboxMax?: number;
 }
 
 /** Two users (their indices, the lower first), or a group: who makes it, and all who are in it from the start. */
-export type ConversationPlan = { readonly users: readonly [number, number] } | { readonly members: readonly number[] };
+export type ConversationPlan =
+  | { readonly users: readonly [number, number] }
+  /** `ghosts`: so many more members, who never had a device. */
+  | { readonly members: readonly number[]; readonly ghosts?: number };
 
 /** What somebody does. `device` counts over all people's devices, `user` over people, `in` over conversations. */
 export type Deed =
@@ -49,6 +58,9 @@ export const STORE_OUTCOMES = [
   'unknown_not_done',
   'unknown_late',
 ] as const;
+/** What a device's connections are like. `any`: each has its own delay of up to 0.1 s. `mobile`: some messages take seconds. */
+export const LINKS = ['any', 'lan', 'mobile'] as const;
+export type LinkKind = (typeof LINKS)[number];
 export const LOG_OUTCOMES = ['refused_failed', 'unknown_done', 'unknown_not_done', 'queue_full'] as const;
 
 /** What breaks. `lane` counts conversation lanes first, then user lanes. Times and lengths in milliseconds. */
@@ -104,6 +116,27 @@ export type FaultEvent =
       readonly for: number;
       /** The power fails at the same moment. */
       readonly power: boolean;
+    }
+  /** A device does not reach a gateway. What is sent one way, or both, arrives when it is over; no new connection comes about. */
+  | {
+      readonly fault: 'partition';
+      readonly at: number;
+      readonly device: number;
+      readonly gateway: number;
+      readonly way: 'up' | 'down' | 'both';
+      /** Attempts to connect fail at once; else they hang. */
+      readonly refuses: boolean;
+      readonly for: number;
+    }
+  /** Every connection is lost at once. */
+  | { readonly fault: 'all-cut'; readonly at: number }
+  /** For a time a device's links are of this sort. */
+  | {
+      readonly fault: 'link';
+      readonly at: number;
+      readonly device: number;
+      readonly link: LinkKind;
+      readonly for: number;
     };
 
 export type FaultKind = FaultEvent['fault'];
@@ -120,7 +153,8 @@ export interface Plan {
   readonly loadMs: number;
 }
 
-const FAULT_KINDS: readonly FaultKind[] = [
+/** Kinds that every world may have; those of sim/shapes.ts come on top. */
+const FAULT_KINDS = [
   'cut',
   'stall',
   'slow-reader',
@@ -141,7 +175,8 @@ const FAULT_KINDS: readonly FaultKind[] = [
   'egress-full',
   'clock',
   'bit-flip',
-];
+] as const satisfies readonly FaultKind[];
+type CommonKind = (typeof FAULT_KINDS)[number];
 
 /** What goes deepest is on more often, and what is cheap happens more often. */
 const HARD: ReadonlySet<FaultKind> = new Set(['power', 'lane-crash']);
@@ -150,7 +185,7 @@ const OFTEN: ReadonlySet<FaultKind> = new Set(['cut', 'stall', 'store', 'power',
 const HOUR_MS = 3_600_000;
 
 /** Nothing is sent before groups can stand. */
-const FIRST_DEED_MS = 1_500;
+export const FIRST_DEED_MS = 1_500;
 
 export function devicesOf(people: readonly number[]): number[] {
   return people.flatMap((devices, user) => Array.from({ length: devices }, () => user));
@@ -175,7 +210,7 @@ export function drawPlan(seed: number): Plan {
   const conversations = drawConversations(shape, people.length);
   const loadMs = shape.between(4, 20) * 1_000;
   const plan = { seed, topology: { ...topology, ...lanes }, people, conversations, loadMs };
-  return { ...plan, deeds: drawDeeds(root, plan), faults: drawFaults(root, plan) };
+  return addShapes(root, { ...plan, deeds: drawDeeds(root, plan), faults: drawFaults(root, plan) });
 }
 
 function drawConversations(random: Prng, people: number): ConversationPlan[] {
@@ -262,7 +297,7 @@ export function drawFaults(root: Prng, shape: Shape): FaultEvent[] {
   return faults.toSorted((one, other) => one.at - other.at);
 }
 
-function drawFault(kind: FaultKind, random: Prng, { topology, people, loadMs }: Shape): FaultEvent {
+function drawFault(kind: CommonKind, random: Prng, { topology, people, loadMs }: Shape): FaultEvent {
   const at = random.between(FIRST_DEED_MS, loadMs);
   const device = (): number => random.below(devicesOf(people).length);
   const gateway = (): number => random.below(topology.gateways);

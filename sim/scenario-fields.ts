@@ -2,8 +2,8 @@
  * What a scenario may say, as tables: every kind of deed and of fault with its fields, and the topology. Reading, writing,
  * the JSON schema and `dunlin sim format` all go by them. A kind that is new in plan.ts does not compile until it is here.
  */
-import { PAYLOAD_BYTES_MAX, USER_ID_MAX } from '../core/limits.js';
-import { type Deed, type FaultEvent, LOG_OUTCOMES, type Plan, STORE_OUTCOMES, type Topology } from './plan.js';
+import { CLIENT_OUTBOX_MAX, PAYLOAD_BYTES_MAX, USER_ID_MAX } from '../core/limits.js';
+import { type Deed, type FaultEvent, LINKS, LOG_OUTCOMES, type Plan, STORE_OUTCOMES, type Topology } from './plan.js';
 
 /** What a number can be the number of. All count from 0. */
 export type Countable = 'device' | 'person' | 'conversation' | 'lane' | 'gateway';
@@ -93,6 +93,9 @@ export const FAULT_FIELDS: {
   'egress-full': { gateway, for: length },
   clock: { by: time(-TIME_MS_MAX, TIME_MS_MAX) },
   'bit-flip': { topic: whole(0, 1), for: length, power: flag },
+  partition: { device, gateway, way: word(['up', 'down', 'both']), refuses: flag, for: length },
+  'all-cut': {},
+  link: { device, link: word(LINKS), for: length },
 };
 
 /** Deeds that only a group knows. */
@@ -109,6 +112,9 @@ export const TOPOLOGY_FIELDS: { readonly [Key in keyof Topology]-?: Field } = {
   conversationLanes: whole(1, THREADS_MAX),
   userLanes: whole(1, THREADS_MAX),
   hasDisk: flag,
+  admissionsPerSecond: { ...whole(1, 1_000_000), optional: true },
+  admissionsBurst: { ...whole(1, 1_000_000), optional: true },
+  outboxMax: { ...whole(1, CLIENT_OUTBOX_MAX), optional: true },
 };
 
 export const TOPOLOGY_DEFAULTS: Topology = {

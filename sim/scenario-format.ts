@@ -34,7 +34,7 @@ export function describeFormat(): string[] {
     ...fieldLines(TOPOLOGY_FIELDS, '  '),
     '',
     `people: how many, each with one device; or a list with the number of devices of each, 1 to ${DEVICES_MAX}`,
-    'conversations: a list of {users: [0, 1]} and {members: [0, 1, 2]}; the first member makes the group; or {members: all}',
+    'conversations: a list of {users: [0, 1]} and {members: [0, 1, 2]}; the first member makes the group; or {members: all}; ghosts: so many more members without a device',
     '',
     'load: a list of maps; each draws so many deeds at random times, in any of `in`, by any of `by` who is there',
     ...fieldLines(LOAD_FIELDS, '  '),

@@ -159,20 +159,25 @@ class ScenarioReader {
   }
 
   #conversation(node: YamlNode, list: YamlEntry, people: number): ConversationPlan {
-    const record = this.#file.record(node, 'a conversation', ['users', 'members'], list.at);
-    const [entry] = record.values();
-    if (record.size !== 1) this.#file.fail(node, 'a conversation has either users or members');
+    const record = this.#file.record(node, 'a conversation', ['users', 'members', 'ghosts'], list.at);
+    const entry = record.get('users') ?? record.get('members');
+    const ghosts = record.get('ghosts');
+    if (entry === undefined || record.size !== (ghosts === undefined ? 1 : 2))
+      this.#file.fail(node, 'a conversation has either users or members');
     const counts = { device: 0, person: people, conversation: 0, lane: 0, gateway: 0 };
-    const users = this.#numbers(entry!, 'person', counts);
-    if (new Set(users).size !== users.length) this.#file.fail(entry!.value, 'somebody is named twice');
-    if (entry!.key === 'users') {
-      if (users.length !== 2) this.#file.fail(entry!.value, `users are two people, not ${users.length}`);
+    const users = this.#numbers(entry, 'person', counts);
+    if (new Set(users).size !== users.length) this.#file.fail(entry.value, 'somebody is named twice');
+    if (entry.key === 'users') {
+      if (ghosts !== undefined) this.#file.fail(ghosts.at, 'only a group has ghosts');
+      if (users.length !== 2) this.#file.fail(entry.value, `users are two people, not ${users.length}`);
       return { users: [Math.min(...users), Math.max(...users)] };
     }
     if (users.length === 0 || users.length > GROUP_MEMBERS_MAX) {
-      this.#file.fail(entry!.value, `a group has 1 to ${GROUP_MEMBERS_MAX} members, not ${users.length}`);
+      this.#file.fail(entry.value, `a group has 1 to ${GROUP_MEMBERS_MAX} members, not ${users.length}`);
     }
-    return { members: users };
+    if (ghosts === undefined) return { members: users };
+    const max = GROUP_MEMBERS_MAX - users.length;
+    return { members: users, ghosts: readValue(this.#file, ghosts, { type: 'whole', min: 0, max }) as number };
   }
 
   /** `all`, or a list. */

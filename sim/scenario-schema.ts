@@ -63,7 +63,10 @@ export function scenarioSchema(): Schema {
   const load = { ...properties(LOAD_FIELDS), in: SCHEMA_OF_NUMBERS, by: SCHEMA_OF_NUMBERS };
   const members = { oneOf: [{ const: 'all' }, list(NUMBER, { minItems: 1, maxItems: GROUP_MEMBERS_MAX })] };
   const conversation = {
-    oneOf: [map({ users: list(NUMBER, { minItems: 2, maxItems: 2 }) }, ['users']), map({ members }, ['members'])],
+    oneOf: [
+      map({ users: list(NUMBER, { minItems: 2, maxItems: 2 }) }, ['users']),
+      map({ members, ghosts: schemaOf({ type: 'whole', min: 0, max: GROUP_MEMBERS_MAX }) }, ['members']),
+    ],
   };
   const known = {
     title: { type: 'string' },

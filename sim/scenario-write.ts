@@ -67,7 +67,7 @@ function peopleLines(people: readonly number[]): string[] {
 
 function conversationLine(conversation: ConversationPlan): string {
   return 'members' in conversation
-    ? `{members: [${conversation.members.join(', ')}]}`
+    ? `{members: [${conversation.members.join(', ')}]${conversation.ghosts === undefined ? '' : `, ghosts: ${conversation.ghosts}`}}`
     : `{users: [${conversation.users.join(', ')}]}`;
 }
 

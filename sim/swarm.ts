@@ -85,6 +85,12 @@ export const MUST_REACH: readonly string[] = [
   'group change 5',
   'presence',
   'typing',
+  'fault partition',
+  'connection hangs across a partition',
+  'connection refused across a partition',
+  'fault all-cut',
+  'upgrade refused 503',
+  'outbox full',
 ];
 
 export async function swarm(options: SwarmOptions): Promise<SwarmResult> {

@@ -13,6 +13,7 @@ import { Backbone } from './backbone.js';
 import { Context, Happening, type Place } from './context.js';
 import { Device, tryTo, userId } from './device.js';
 import { createStage } from './lane-process.js';
+import { Network } from './network.js';
 import { Observer } from './observer.js';
 import { type ConversationPlan, type Deed, devicesOf, type FaultEvent, type Plan } from './plan.js';
 import { Sampler } from './samples.js';
@@ -59,13 +60,22 @@ export interface RunOptions {
 interface Conversation {
   readonly a: number;
   readonly b: number;
-  readonly members: readonly number[];
+  /** User ids: the first one makes the group. */
+  readonly users: readonly number[];
+}
+
+/** Users of whom there is nothing but the id. */
+const GHOST_BASE = 900_001;
+
+function ghostIds(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => GHOST_BASE + index);
 }
 
 export class World {
   readonly context: Context;
   readonly observer: Observer;
   readonly backbone: Backbone;
+  readonly network = new Network();
   readonly devices: Device[];
   readonly plan: Plan;
   /** Reads only: the run is the same with it and without it. */
@@ -83,16 +93,29 @@ export class World {
     this.devices = owners.map((person, index) => {
       const number = 1 + index - owners.indexOf(person);
       const gateways = (): Backbone['gateways'] => this.backbone.gateways;
-      return new Device(context, this.observer, gateways, index, person, number, plan.seed);
+      return new Device(
+        context,
+        this.observer,
+        gateways,
+        index,
+        person,
+        number,
+        plan.seed,
+        this.network,
+        plan.topology,
+      );
     });
     this.sampler = options.takesSamples === true ? new Sampler(this) : undefined;
     this.#conversations = plan.conversations.map((conversation, index) => this.#conversation(conversation, index));
   }
 
   #conversation(conversation: ConversationPlan, index: number): Conversation {
-    if ('members' in conversation) return { a: 0, b: GROUP_BASE + index, members: conversation.members };
+    if ('members' in conversation) {
+      const { members, ghosts = 0 } = conversation;
+      return { a: 0, b: GROUP_BASE + index, users: [...members.map(userId), ...ghostIds(ghosts)] };
+    }
     const [one, other] = conversation.users;
-    return { ...directConversation(userId(one), userId(other)), members: conversation.users };
+    return { ...directConversation(userId(one), userId(other)), users: conversation.users.map(userId) };
   }
 
   /** Runs to the end. */
@@ -135,12 +158,12 @@ export class World {
 
   #schedule(startUs: number): void {
     const { queue } = this.context;
-    this.#conversations.forEach(({ a, b, members }) => {
+    this.#conversations.forEach(({ a, b, users }) => {
       if (a !== 0) return;
       queue.at(startUs, () => {
-        const [creator, ...others] = members;
-        const device = this.devices.find(({ user }) => user === userId(creator!));
-        device?.change(b, Kind.GROUP_CREATE, others.map(userId));
+        const [creator, ...others] = users;
+        const device = this.devices.find(({ user }) => user === creator);
+        device?.change(b, Kind.GROUP_CREATE, others);
       });
     });
     for (const deed of this.plan.deeds) queue.at(startUs + deed.at * 1_000, () => this.#do(deed));
@@ -197,6 +220,24 @@ export class World {
     if (fault.fault === 'cut') this.devices[fault.device]?.connection?.cut();
     else if (fault.fault === 'stall') this.devices[fault.device]?.connection?.stall(fault.way, fault.for);
     else if (fault.fault === 'slow-reader') this.devices[fault.device]?.connection?.slow(fault.for);
+    else if (fault.fault === 'partition') this.#split(fault);
+    else if (fault.fault === 'link') this.#link(fault);
+    else if (fault.fault === 'all-cut') for (const { connection } of this.devices) connection?.cut();
+  }
+
+  #split({ device, gateway, way, refuses, for: ms }: Extract<FaultEvent, { readonly fault: 'partition' }>): void {
+    this.network.split(device, gateway, this.context.queue.nowUs + ms * 1_000, refuses);
+    const connection = this.devices[device]?.connection;
+    if (connection?.gatewayNumber === gateway) connection.stall(way, ms);
+  }
+
+  #link({ device: index, link, for: ms }: Extract<FaultEvent, { readonly fault: 'link' }>): void {
+    const device = this.devices[index];
+    if (device === undefined) return;
+    device.link = link;
+    this.context.queue.after(ms * 1_000, () => {
+      device.link = 'any';
+    });
   }
 
   /** Nothing breaks any more, everybody comes online. True: all came to rest in time. */
@@ -204,7 +245,9 @@ export class World {
     const { context, backbone } = this;
     context.isHealing = true;
     backbone.heal();
+    this.network.heal();
     for (const device of this.devices) {
+      device.link = 'any';
       device.connection?.heal();
       device.start();
     }

@@ -1,0 +1,272 @@
+/**
+ * What some worlds have beside the plan that all have: shapes of load, links, partitions of the network, people who watch each
+ * other, weeks that pass, applications that die. Each has generators of its own, and adds to the plan; nothing that was there
+ * changes, so that a world without any of it is the same as before there was any.
+ */
+import { GROUP_MEMBERS_MAX, PAYLOAD_BYTES_MAX } from '../core/limits.js';
+import type { Prng } from '../core/prng.js';
+import {
+  type ConversationPlan,
+  type Deed,
+  devicesOf,
+  type FaultEvent,
+  FIRST_DEED_MS,
+  LINKS,
+  type Plan,
+  type Topology,
+} from './plan.js';
+
+/** Adds to a plan. */
+interface Additions {
+  readonly deeds: Deed[];
+  readonly faults: FaultEvent[];
+  readonly conversations: ConversationPlan[];
+  topology: Partial<Topology>;
+}
+
+type Draw = (random: Prng, plan: Plan, add: Additions) => void;
+
+/** Shapes, and in how many worlds each is: one of so many. In this order they are drawn: new ones come at the end. */
+const SHAPES: readonly (readonly [name: string, oneOf: number, draw: Draw])[] = [
+  ['read storm', 12, readStorm],
+  ['burst', 16, burst],
+  ['crowd', 20, crowd],
+  ['admin race', 8, adminRace],
+  ['answers lost', 10, answersLost],
+  ['block in flight', 10, blockInFlight],
+  ['changes while away', 10, changesWhileAway],
+  ['largest', 20, largest],
+  ['links', 6, links],
+  ['partitions', 6, partitions],
+  ['all cut', 10, allCut],
+  ['admissions', 10, admissions],
+];
+
+export function addShapes(root: Prng, plan: Plan): Plan {
+  const classes = root.fork('shape classes');
+  const add: Additions = { deeds: [], faults: [], conversations: [], topology: {} };
+  for (const [name, oneOf, draw] of SHAPES) {
+    const isOn = classes.chance(1, oneOf);
+    if (isOn) draw(root.fork(`shape ${name}`), plan, add);
+  }
+  return {
+    ...plan,
+    conversations: [...plan.conversations, ...add.conversations],
+    deeds: inOrder(plan, [...plan.deeds, ...add.deeds]),
+    faults: inOrder(plan, [...plan.faults, ...add.faults]),
+    topology: { ...plan.topology, ...add.topology },
+  };
+}
+
+/** By time; nothing comes after the load. */
+function inOrder<Event extends { readonly at: number }>({ loadMs }: Plan, events: readonly Event[]): Event[] {
+  return events
+    .map((event) => (event.at > loadMs ? { ...event, at: loadMs } : event))
+    .toSorted((one, other) => one.at - other.at);
+}
+
+// --- helpers ----------------------------------------------------------------------------------------------------------------------
+
+function time(random: Prng, { loadMs }: Plan): number {
+  return random.between(FIRST_DEED_MS, loadMs);
+}
+
+function deviceCount({ people }: Plan): number {
+  return devicesOf(people).length;
+}
+
+function pick<T>(random: Prng, from: readonly T[]): T {
+  return from[random.below(from.length)]!;
+}
+
+/** Indices of the devices of a person. */
+function devicesOfUser({ people }: Plan, user: number): number[] {
+  return devicesOf(people).flatMap((owner, device) => (owner === user ? [device] : []));
+}
+
+function groupsOf({ conversations }: Plan): number[] {
+  return conversations.flatMap((conversation, index) => ('members' in conversation ? [index] : []));
+}
+
+function some(random: Prng, count: number): number[] {
+  const all = Array.from({ length: count }, (_, index) => index);
+  const chosen = all.filter(() => random.chance(1, 2));
+  return chosen.length === 0 ? [random.below(count)] : chosen;
+}
+
+// --- load -------------------------------------------------------------------------------------------------------------------------
+
+/** Everybody reads everything at the same moment. */
+function readStorm(random: Prng, plan: Plan, { deeds }: Additions): void {
+  for (let storms = random.between(1, 3); storms > 0; storms--) {
+    const at = time(random, plan);
+    for (let device = 0; device < deviceCount(plan); device++) {
+      plan.conversations.forEach((_, index) => deeds.push({ do: 'read', at, device, in: index }));
+    }
+  }
+}
+
+/** Hundreds of sends in one tick, by one device, now and then against an outbox that does not hold so many. */
+function burst(random: Prng, plan: Plan, add: Additions): void {
+  const device = random.below(deviceCount(plan));
+  const conversation = random.below(plan.conversations.length);
+  const at = time(random, plan);
+  for (let count = random.between(100, 300); count > 0; count--) {
+    add.deeds.push({ do: 'send', at, device, in: conversation, bytes: random.between(16, 64) });
+  }
+  if (random.chance(1, 2)) add.topology = { ...add.topology, outboxMax: random.between(8, 64) };
+}
+
+/** A group of very many, most of whom have no device: few messages, for each costs an entry for everybody. */
+function crowd(random: Prng, plan: Plan, { conversations, deeds }: Additions): void {
+  const index = plan.conversations.length + conversations.length;
+  const members = Array.from({ length: plan.people.length }, (_, user) => user);
+  const ghosts = random.chance(1, 8) ? GROUP_MEMBERS_MAX - members.length - random.below(2) : random.between(100, 400);
+  conversations.push({ members, ghosts });
+  for (let count = random.between(2, 6); count > 0; count--) {
+    const device = random.below(deviceCount(plan));
+    deeds.push({ do: 'send', at: time(random, plan), device, in: index, bytes: random.between(16, 100) });
+    deeds.push({ do: 'read', at: time(random, plan), device: random.below(deviceCount(plan)), in: index });
+  }
+  const device = devicesOfUser(plan, 0)[0]!;
+  deeds.push({ do: 'add', at: time(random, plan), device, in: index, user: random.below(plan.people.length) });
+  deeds.push({ do: 'remove', at: time(random, plan), device, in: index, user: random.below(plan.people.length) });
+}
+
+/** Several admins change the same memberships at the same moment; then the last admin leaves. */
+function adminRace(random: Prng, plan: Plan, { deeds }: Additions): void {
+  const groups = groupsOf(plan);
+  if (groups.length === 0) return;
+  const group = pick(random, groups);
+  const conversation = plan.conversations[group]!;
+  const members = 'members' in conversation ? conversation.members : [];
+  const creator = devicesOfUser(plan, members[0]!)[0]!;
+  for (const user of members.slice(1)) deeds.push({ do: 'admin', at: FIRST_DEED_MS, device: creator, in: group, user });
+  for (let races = random.between(1, 4); races > 0; races--) {
+    const at = time(random, plan);
+    const user = random.below(plan.people.length);
+    for (const member of members) {
+      const device = pick(random, devicesOfUser(plan, member));
+      const what = pick(random, ['add', 'remove', 'remove', 'admin'] as const);
+      deeds.push({ do: what, at: at + random.below(5), device, in: group, user });
+    }
+  }
+  if (!random.chance(1, 3)) return;
+  for (const member of members) {
+    if (!random.chance(2, 3)) continue;
+    deeds.push({
+      do: 'leave',
+      at: plan.loadMs - random.below(500),
+      device: devicesOfUser(plan, member)[0]!,
+      in: group,
+    });
+  }
+}
+
+/** The connection is lost while an answer is on its way. */
+function answersLost(random: Prng, plan: Plan, { deeds, faults }: Additions): void {
+  for (let count = random.between(3, 20); count > 0; count--) {
+    const at = time(random, plan);
+    const device = random.below(deviceCount(plan));
+    for (let sends = random.between(1, 5); sends > 0; sends--) {
+      deeds.push({
+        do: 'send',
+        at,
+        device,
+        in: random.below(plan.conversations.length),
+        bytes: random.between(16, 200),
+      });
+    }
+    faults.push({ fault: 'cut', at: at + random.between(1, 150), device });
+  }
+}
+
+/** Somebody is blocked, and not any more, while messages of that person are on their way. */
+function blockInFlight(random: Prng, plan: Plan, { deeds }: Additions): void {
+  const pairs = plan.conversations.flatMap((conversation, index) =>
+    'users' in conversation ? [{ index, users: conversation.users }] : [],
+  );
+  if (pairs.length === 0) return;
+  for (let count = random.between(2, 8); count > 0; count--) {
+    const { index, users } = pick(random, pairs);
+    const [blocker, blocked] = random.chance(1, 2) ? users : [users[1], users[0]];
+    const at = time(random, plan);
+    const device = pick(random, devicesOfUser(plan, blocked));
+    for (let sends = random.between(2, 8); sends > 0; sends--) {
+      deeds.push({ do: 'send', at: at + random.below(60), device, in: index, bytes: random.between(16, 100) });
+    }
+    const block = { do: 'block', device: pick(random, devicesOfUser(plan, blocker)), user: blocked } as const;
+    deeds.push({ ...block, at: at + random.below(60), on: true });
+    if (random.chance(1, 2)) deeds.push({ ...block, at: at + random.between(60, 2_000), on: false });
+  }
+}
+
+/** Members go offline, and their memberships change meanwhile. */
+function changesWhileAway(random: Prng, plan: Plan, { deeds }: Additions): void {
+  const groups = groupsOf(plan);
+  if (groups.length === 0) return;
+  for (let count = random.between(1, 4); count > 0; count--) {
+    const group = pick(random, groups);
+    const conversation = plan.conversations[group]!;
+    const members = 'members' in conversation ? conversation.members : [];
+    const user = pick(random, members);
+    const at = time(random, plan);
+    for (const device of devicesOfUser(plan, user)) {
+      deeds.push({ do: 'offline', at, device, for: random.between(500, plan.loadMs) });
+    }
+    const admin = devicesOfUser(plan, members[0]!)[0]!;
+    const changes = pick(random, [['remove'], ['remove', 'add'], ['remove', 'add', 'remove'], ['add']] as const);
+    changes.forEach((change, n) => {
+      deeds.push({ do: change, at: at + (n + 1) * random.between(20, 400), device: admin, in: group, user });
+      deeds.push({ do: 'send', at: at + (n + 1) * 400 + 1, device: admin, in: group, bytes: 32 });
+    });
+  }
+}
+
+function largest(random: Prng, plan: Plan, { deeds }: Additions): void {
+  for (let count = random.between(1, 6); count > 0; count--) {
+    const device = random.below(deviceCount(plan));
+    const bytes = PAYLOAD_BYTES_MAX - random.below(2);
+    deeds.push({ do: 'send', at: time(random, plan), device, in: random.below(plan.conversations.length), bytes });
+  }
+}
+
+// --- network ----------------------------------------------------------------------------------------------------------------------
+
+function links(random: Prng, plan: Plan, add: Additions): void {
+  for (let device = 0; device < deviceCount(plan); device++) {
+    const link = pick(random, LINKS);
+    const at = random.chance(1, 2) ? 0 : time(random, plan);
+    if (link !== 'any') add.faults.push({ fault: 'link', at, device, link, for: random.between(5_000, 60_000) });
+  }
+}
+
+/** Some devices do not reach some gateways. */
+function partitions(random: Prng, plan: Plan, { faults }: Additions): void {
+  for (let count = random.between(1, 3); count > 0; count--) {
+    const { gateways } = plan.topology;
+    const split = {
+      fault: 'partition',
+      at: time(random, plan),
+      way: pick(random, ['up', 'down', 'both', 'both'] as const),
+      refuses: random.chance(1, 3),
+      for: random.chance(1, 2) ? random.between(100, 5_000) : random.between(5_000, 90_000),
+    } as const;
+    const cutOff = random.chance(1, 3) ? Array.from({ length: gateways }, (_, index) => index) : some(random, gateways);
+    for (const device of some(random, deviceCount(plan))) {
+      for (const gateway of cutOff) faults.push({ ...split, device, gateway });
+    }
+  }
+}
+
+function allCut(random: Prng, plan: Plan, { faults }: Additions): void {
+  for (let count = random.between(1, 2); count > 0; count--) faults.push({ fault: 'all-cut', at: time(random, plan) });
+}
+
+/** So few are let in that those who come back together have to wait. */
+function admissions(random: Prng, plan: Plan, add: Additions): void {
+  const perSecond = random.between(1, 5);
+  const letIn = { admissionsPerSecond: perSecond, admissionsBurst: random.between(1, perSecond) };
+  add.topology = { ...add.topology, ...letIn };
+  add.faults.push({ fault: random.chance(1, 2) ? 'all-cut' : 'kill', at: time(random, plan) });
+}
