@@ -8,6 +8,8 @@ import { compare, describeDifference, type Side } from '../sim/compare.js';
 import { drawDeepPlan } from '../sim/deep.js';
 import { NEWEST_NODE, newestNode } from '../sim/other-node.js';
 import { drawPlan, type Plan } from '../sim/plan.js';
+import { renderRunReport } from '../sim/report/run-report.js';
+import type { RunReport } from '../sim/report/run-shown.js';
 import { readScenario } from '../sim/scenario-files.js';
 import type { Scenario } from '../sim/scenario-read.js';
 import { type SwarmResult, swarm } from '../sim/swarm.js';
@@ -20,6 +22,7 @@ const EXAMPLES = `
 Examples:
   dunlin sim run --seed 4711                     one world: what it was, what broke, the verdict
   dunlin sim run --seed 4711 --json              the same for a program
+  dunlin sim run --seed 4711 --report run.html   a page: charts with the faults in them, who owned what, the violation
   dunlin sim run --scenario world.yaml           a world written by hand (dunlin sim format says how)
   dunlin sim scenarios                           the shipped ones
   dunlin sim plan 4711 --save world.yaml         the world of a seed as such a file
@@ -47,6 +50,7 @@ export function simCommand(): Command {
     .option('--save <file>', 'write the world as a scenario file')
     .option('--checkpoints', 'print the trace hash after every 4,096 events, too')
     .option('--messages <number>', 'draw a deep world with so many messages', wholeNumber(1, 10_000_000))
+    .option('--report <file>', 'write a page with charts: faults, throughput, owners, the violation in its place')
     .option('--json', 'print the result as JSON')
     .action(run);
   command
@@ -67,6 +71,7 @@ export function simCommand(): Command {
     .option('--from <time>', 'virtual time of the first event shown', durationMs, 0)
     .option('--until <time>', 'virtual time of the last event shown', durationMs, Number.POSITIVE_INFINITY)
     .option('--only <text>', 'of what devices saw only lines with this text: a device key, a conversation')
+    .option('--report <file>', 'write the page with charts, too')
     .action(replay);
   command
     .command('compare')
@@ -116,6 +121,7 @@ function worldOf({ seed, messages, scenario }: WorldFlags): Scenario {
 interface RunFlags extends WorldFlags {
   readonly save?: string;
   readonly checkpoints?: true;
+  readonly report?: string;
   readonly json?: true;
 }
 
@@ -123,9 +129,10 @@ async function run(flags: RunFlags): Promise<void> {
   const scenario = worldOf(flags);
   if (flags.save !== undefined) await saveScenario(flags.save, scenario);
   const startMs = performance.now();
-  const world = new World(scenario.plan);
+  const world = new World(scenario.plan, { takesSamples: flags.report !== undefined });
   const outcome = world.run();
   const wallSeconds = (performance.now() - startMs) / 1_000;
+  if (flags.report !== undefined) await saveReport(flags.report, flags, scenario, { world, outcome, wallSeconds });
   const hashes = flags.checkpoints === true ? { checkpoints: world.context.hash.checkpoints } : {};
   if (flags.json === true) console.log(JSON.stringify({ ...toJson(scenario, outcome, wallSeconds), ...hashes }));
   else {
@@ -139,6 +146,19 @@ async function run(flags: RunFlags): Promise<void> {
 function toJson(scenario: Scenario, outcome: Outcome, wallSeconds: number): object {
   const marks = Object.fromEntries(outcome.marks);
   return { ...outcome, wallSeconds, marks, notReached: notReached(scenario, outcome) };
+}
+
+/** The page of a run that took samples. */
+async function saveReport(
+  file: string,
+  flags: WorldFlags,
+  { plan, title }: Scenario,
+  ran: Pick<RunReport, 'world' | 'outcome' | 'wallSeconds'>,
+): Promise<void> {
+  const name = title === undefined ? `seed ${plan.seed}` : title;
+  const page = renderRunReport({ ...ran, plan, name, description: describePlan(plan), command: replayOf(flags) });
+  await writeFile(file, page);
+  console.error(`report: ${file}`);
 }
 
 function show(flags: WorldFlags, scenario: Scenario, outcome: Outcome, wallSeconds: number): void {
@@ -214,19 +234,26 @@ async function tell(result: SwarmResult, wallSeconds: number, json: string | tru
 }
 
 interface ReplayFlags extends WorldFlags {
+  readonly report?: string;
   readonly from: number;
   readonly until: number;
   readonly only?: string;
 }
 
-function replay(seed: number | undefined, { from, until, only, messages, scenario }: ReplayFlags): void {
-  const { plan } = worldOf({
+async function replay(seed: number | undefined, flags: ReplayFlags): Promise<void> {
+  const { from, until, only, messages, scenario: file, report } = flags;
+  const named: WorldFlags = {
     ...(seed === undefined ? {} : { seed }),
     ...(messages === undefined ? {} : { messages }),
-    ...(scenario === undefined ? {} : { scenario }),
-  });
-  const world = new World(plan, { keepsHistory: true });
+    ...(file === undefined ? {} : { scenario: file }),
+  };
+  const scenario = worldOf(named);
+  const { plan } = scenario;
+  const startMs = performance.now();
+  const world = new World(plan, { keepsHistory: true, takesSamples: report !== undefined });
   const outcome = world.run();
+  const wallSeconds = (performance.now() - startMs) / 1_000;
+  if (report !== undefined) await saveReport(report, named, scenario, { world, outcome, wallSeconds });
   console.log(`seed ${plan.seed}`);
   for (const line of describePlan(plan)) console.log(`  ${line}`);
   for (const line of timeline(world, { fromMs: from, untilMs: until, only })) console.log(line);

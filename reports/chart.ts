@@ -7,6 +7,12 @@ import { escape } from './page.js';
 /** Lines have a point at most every so often: a chart has no more of them. */
 const POINTS_MAX = 400;
 
+/** An axis of time has so much closer ticks than one of values: it is longer. */
+const TICKS_SHARE = 0.6;
+
+/** Height of one of several that lie side by side in a row. */
+const SLOT_PX = 8;
+
 export interface Line {
   readonly name: string;
   readonly values: readonly (number | null)[];
@@ -93,9 +99,12 @@ function drawLine(line: Line, seconds: readonly number[], scale: Scale): string 
 
 /** An axis: its ticks. The page's script writes them anew when somebody looks closer. */
 export function timeTicks(seconds: number): string {
-  const step = niceStep(Math.max(seconds, 0.001));
+  const step = niceStep(Math.max(seconds, 0.001) * TICKS_SHARE);
   let ticks = '';
-  for (let at = 0; at <= seconds * 1.0001; at += step) ticks += `<span style="--a:${fixed(at)}">${fixed(at)} s</span>`;
+  for (let at = 0; at <= seconds * 1.0001; at += step) {
+    const look = at === 0 ? ' class="first"' : at > seconds * 0.96 ? ' class="last"' : '';
+    ticks += `<span${look} style="--a:${fixed(at)}">${fixed(at)} s</span>`;
+  }
   return `<div class="xs" aria-hidden="true">${ticks}</div>`;
 }
 
@@ -138,23 +147,27 @@ export interface SpanLook {
   readonly look: string;
   readonly title: string;
   readonly text?: string;
+  /** The row is divided, so that what overlaps lies side by side. */
+  readonly slot?: { readonly index: number; readonly count: number };
 }
 
 /** Something that lasts, on an axis of time, in seconds. */
-export function span(from: number, to: number, { look, title, text = '' }: SpanLook): string {
+export function span(from: number, to: number, { look, title, text = '', slot }: SpanLook): string {
   const named = title === '' ? '' : ` title="${escape(title)}"`;
-  return `<b class="span ${look}" style="--a:${fixed(from)};--b:${fixed(to)}"${named}>${escape(text)}</b>`;
+  const part = slot === undefined ? '' : `;--i:${slot.index};--n:${slot.count}`;
+  return `<b class="span ${look}" style="--a:${fixed(from)};--b:${fixed(to)}${part}"${named}>${escape(text)}</b>`;
 }
 
 /** A moment. */
-export function mark(at: number, { look, title }: Omit<SpanLook, 'text'>): string {
+export function mark(at: number, { look, title }: Pick<SpanLook, 'look' | 'title'>): string {
   const named = title === '' ? '' : ` title="${escape(title)}"`;
   return `<b class="mark ${look}" style="--a:${fixed(at)}"${named}></b>`;
 }
 
-/** A row of spans and marks with its name. */
-export function drawRow(name: string, label: string, html: string): string {
-  return `<div class="row"><span class="name">${escape(name)}</span><div class="area" role="img" aria-label="${escape(label)}">${html}<i class="cross"></i></div></div>`;
+/** A row of spans and marks with its name; `slots`: as many lie side by side in it. */
+export function drawRow(name: string, label: string, html: string, slots = 1): string {
+  const height = slots > 2 ? ` style="--rowh:${slots * SLOT_PX}px"` : '';
+  return `<div class="row"${height}><span class="name">${escape(name)}</span><div class="area" role="img" aria-label="${escape(label)}">${html}<i class="cross"></i></div></div>`;
 }
 
 /** Long runs are thinned: each point is the mean, or the worst, of `every` values. */

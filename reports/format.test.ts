@@ -16,5 +16,5 @@ test('quantities as people read them', () => {
   assert.equal(formatShare(0.205), '20.5%');
   assert.deepEqual([59_000, 725_000, 130_200_000].map(formatSpan), ['59 s', '12 min 5 s', '36 h 10 min']);
   assert.deepEqual([950, 12_500, 1_250_000].map(formatRate), ['950', '12.5 k', '1.25 M']);
-  assert.deepEqual([0, 512, 1_536, 3 * 2 ** 20].map(formatBytes), ['0 B', '512 B', '1.5 KiB', '3 MiB']);
+  assert.deepEqual([0, 512, 1_500, 3_000_000].map(formatBytes), ['0 B', '512 B', '1.5 kB', '3 MB']);
 });

@@ -36,12 +36,12 @@ export function formatRate(value: number): string {
 }
 
 const BYTES_PER_UNIT: readonly (readonly [string, number])[] = [
-  ['GiB', 2 ** 30],
-  ['MiB', 2 ** 20],
-  ['KiB', 2 ** 10],
+  ['GB', 1e9],
+  ['MB', 1e6],
+  ['kB', 1e3],
 ];
 
-/** `512 B`, `1.5 KiB`. */
+/** `512 B`, `1.5 kB`: decimal, as the ticks of an axis are. */
 export function formatBytes(bytes: number): string {
   const unit = BYTES_PER_UNIT.find(([, size]) => bytes >= size);
   return unit === undefined ? `${Math.round(bytes)} B` : `${Number((bytes / unit[1]).toFixed(1))} ${unit[0]}`;

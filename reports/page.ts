@@ -29,12 +29,12 @@ figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;align-items
 .chart svg{position:absolute;inset:0;width:100%;height:100%;display:block}svg path{vector-effect:non-scaling-stroke}
 .ys{position:relative}.ys span{position:absolute;right:8px;transform:translateY(-50%);white-space:nowrap}
 .ys,.xs,.barlabels{color:var(--soft);font-size:11.5px;line-height:1.2}
-.xs{grid-column:2;position:relative;height:19px;overflow:hidden}.xs span{position:absolute;top:5px;white-space:nowrap;transform:translateX(-50%);left:calc((var(--a) - var(--from))/var(--span)*100%)}.xs span:first-child{transform:none}.xs span:last-child{transform:translateX(-100%)}
+.xs{grid-column:2;position:relative;height:19px;overflow:hidden}.xs span{position:absolute;top:5px;white-space:nowrap;transform:translateX(-50%);left:calc((var(--a) - var(--from))/var(--span)*100%)}.xs .first{transform:none}.xs .last{transform:translateX(-100%)}
 .grid{stroke:var(--faint);stroke-width:1}
 .line{fill:none;stroke:var(--k);stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}.fill{fill:var(--k);opacity:.13}
 .bound{stroke:var(--bad);stroke-dasharray:5 4}.boundtext{position:absolute;right:2px;transform:translateY(-110%);color:var(--bad);font-size:11.5px}
 .cross{position:absolute;top:0;bottom:0;width:1px;background:var(--soft);pointer-events:none;visibility:hidden;left:calc((var(--at,0) - var(--from))/var(--span)*100%)}.pointed .cross{visibility:visible}
-.span{position:absolute;top:0;bottom:0;min-width:2px;background:var(--k);border-radius:3px;overflow:hidden;white-space:nowrap;font-size:10.5px;font-weight:600;line-height:var(--rowh,16px);padding:0;text-indent:4px;color:#fff;left:calc((var(--a) - var(--from))/var(--span)*100%);width:calc((var(--b) - var(--a))/var(--span)*100%)}
+.span{position:absolute;top:calc(var(--i,0)*100%/var(--n,1));height:calc(100%/var(--n,1));min-width:2px;background:var(--k);border-radius:3px;overflow:hidden;white-space:nowrap;font-size:10.5px;font-weight:600;line-height:var(--rowh,16px);padding:0;text-indent:4px;color:#fff;left:calc((var(--a) - var(--from))/var(--span)*100%);width:calc((var(--b) - var(--a))/var(--span)*100%)}
 .mark{position:absolute;top:0;bottom:0;width:3px;margin-left:-1.5px;background:var(--k);border-radius:2px;left:calc((var(--a) - var(--from))/var(--span)*100%)}
 .row{display:grid;grid-template-columns:var(--gutter) minmax(0,1fr);align-items:center;margin:2px 0}.row .area{height:var(--rowh,16px);background:var(--bg);border-radius:4px}.row .name{font-size:12.5px;color:var(--soft);padding-right:10px;overflow-wrap:anywhere;line-height:1.25}
 .drag{position:absolute;top:0;bottom:0;background:var(--c1);opacity:.22;pointer-events:none}
@@ -49,7 +49,7 @@ tr.bad td,tr.bad th{color:var(--bad)}
 .violation{border-color:var(--bad)}ol{margin:4px 0 0;padding-left:22px;font-size:13px}.fields{margin:0;font-size:13px}pre{margin:4px 0 0;padding:10px 12px;background:var(--bg);border-radius:8px;white-space:pre-wrap;word-break:break-word;font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,monospace}
 a{color:var(--c1)}
 .scroll{overflow-x:auto}
-@media(max-width:620px){main{padding:14px 10px 40px}header{padding:16px 18px}h1{font-size:18px}.card{padding:13px 12px}.tiles{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}.tile .value{font-size:19px}.times{--gutter:48px}.xs span:nth-child(even):not(:last-child){display:none}.chart{height:140px}.barlabels span:nth-child(even){display:none}}
+@media(max-width:620px){main{padding:14px 10px 40px}header{padding:16px 18px}h1{font-size:18px}.card{padding:13px 12px}.tiles{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}.tile .value{font-size:19px}.times{--gutter:48px}.xs span:nth-child(even){display:none}.chart{height:140px}.barlabels span:nth-child(even){display:none}}
 `;
 
 /** Values under the pointer; dragging over a chart looks closer, in all of them, and a double click or Escape goes back. */
@@ -85,11 +85,12 @@ for (const times of document.querySelectorAll('.times')) {
     times.style.setProperty('--from', from); times.style.setProperty('--span', span);
     times.classList.toggle('close', span < whole * 0.999);
     for (const svg of times.querySelectorAll('.chart svg')) svg.setAttribute('viewBox', from + ' 0 ' + span + ' 100');
-    const step = niceStep(span), ticks = [];
+    const step = niceStep(span * 0.6), ticks = [];
     for (let at = Math.ceil(from / step) * step; at <= from + span * 1.0001; at += step) ticks.push(at);
     for (const xs of times.querySelectorAll('.xs')) xs.replaceChildren(...ticks.map((at) => {
       const tick = document.createElement('span');
       tick.style.setProperty('--a', at); tick.textContent = short(at) + ' s';
+      tick.className = at - from < span * 0.02 ? 'first' : at - from > span * 0.96 ? 'last' : '';
       return tick;
     }));
     for (const button of times.querySelectorAll('[data-look]')) {
@@ -169,13 +170,15 @@ export interface Page {
   /** HTML below the verdict, in its box. */
   readonly head?: string;
   readonly body: string;
+  /** What only this page needs. */
+  readonly style?: string;
 }
 
 /** One file that needs nothing else. Light and dark follow the reader's system. */
-export function renderPage({ title, kicker, verdict, isGood, head = '', body }: Page): string {
+export function renderPage({ title, kicker, verdict, isGood, head = '', body, style = '' }: Page): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>${escape(title)}</title><style>${STYLE}</style></head><body><main>
+<title>${escape(title)}</title><style>${STYLE}${style}</style></head><body><main>
 <header class="${isGood ? 'good' : 'bad'}"><p class="kicker">${escape(kicker)}</p><h1>${escape(verdict)}</h1>${head}</header>
 ${body}
 </main><script>${SCRIPT}</script></body></html>
@@ -188,4 +191,22 @@ export function tile(label: string, value: string, detail: string, isBad = false
 
 export function table(rows: readonly (readonly [string, string])[]): string {
   return `<table class="facts">${rows.map(([name, value]) => `<tr><th scope="row">${escape(name)}</th><td>${escape(value)}</td></tr>`).join('')}</table>`;
+}
+
+export function section(title: string, html: string): string {
+  return `<section class="card wide"><h2>${escape(title)}</h2>${html}</section>`;
+}
+
+export function numbersTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cells = (row: readonly string[]): string =>
+    row.map((cell, n) => (n === 0 ? `<th scope="row">${escape(cell)}</th>` : `<td>${escape(cell)}</td>`)).join('');
+  return `<div class="scroll"><table class="numbers"><thead><tr>${head.map((name) => `<th scope="col">${escape(name)}</th>`).join('')}</tr></thead><tbody>${rows.map((row) => `<tr>${cells(row)}</tr>`).join('')}</tbody></table></div>`;
+}
+
+export function details(summary: string, html: string): string {
+  return `<details><summary>${escape(summary)}</summary>${html}</details>`;
+}
+
+export function legend(items: readonly (readonly [look: string, name: string])[]): string {
+  return `<p class="legendline">${items.map(([look, name]) => `<span class="swatch ${look}">${escape(name)}</span>`).join('')}</p>`;
 }

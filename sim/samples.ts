@@ -45,15 +45,17 @@ export interface Phase {
   readonly fromMs: number;
 }
 
-function merge(earlier: Sample, later: Sample): Sample {
-  earlier.latencies.absorb(later.latencies);
+export function mergeSamples(earlier: Sample, later: Sample): Sample {
+  const latencies = new LogBins(LATENCY_BINS);
+  latencies.absorb(earlier.latencies);
+  latencies.absorb(later.latencies);
   return {
     sends: earlier.sends + later.sends,
     deliveries: earlier.deliveries + later.deliveries,
     lagBytes: earlier.lagBytes.map((bytes, lane) => Math.max(bytes, later.lagBytes[lane] ?? 0)),
     unanswered: Math.max(earlier.unanswered, later.unanswered),
     connected: Math.min(earlier.connected, later.connected),
-    latencies: earlier.latencies,
+    latencies,
   };
 }
 
@@ -64,7 +66,7 @@ export class Sampler {
   readonly latencies = new LogBins(LATENCY_BINS);
   readonly #watched: Watched;
   /** Widths in microseconds. */
-  readonly #buckets = new Buckets<Sample>(BUCKET_MS * 1_000, BUCKETS_MAX, merge);
+  readonly #buckets = new Buckets<Sample>(BUCKET_MS * 1_000, BUCKETS_MAX, mergeSamples);
   readonly #sentMs = new Map<string, number>();
   readonly #connected = new Set<number>();
   #fewest = 0;

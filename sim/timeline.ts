@@ -10,15 +10,29 @@ export interface TimelineOptions {
   readonly only: string | undefined;
 }
 
-/** Lines of a world that was run with its history kept. */
-export function* timeline(world: World, { fromMs, untilMs, only }: TimelineOptions): Generator<string> {
+/** Something that happened, in words. */
+export interface Moment {
+  readonly atMs: number;
+  readonly text: string;
+}
+
+/** All that a world's run kept, in order. */
+export function moments(world: World, only?: string): Moment[] {
   const notes = (world.context.journal ?? []).map(({ atMs, text }) => ({ atMs, text }));
   const seen = world.observer.history.flatMap(({ atMs, event }) => {
     const text = writeHistoryLine(event);
     return only === undefined || text.includes(only) ? [{ atMs, text }] : [];
   });
-  const lines = [...notes, ...seen].toSorted((one, other) => one.atMs - other.atMs);
-  for (const { atMs, text } of lines) {
-    if (atMs >= fromMs && atMs <= untilMs) yield `${(atMs / 1_000).toFixed(4).padStart(10)} s  ${text}`;
+  return [...notes, ...seen].toSorted((one, other) => one.atMs - other.atMs);
+}
+
+function writeMoment({ atMs, text }: Moment): string {
+  return `${(atMs / 1_000).toFixed(4).padStart(10)} s  ${text}`;
+}
+
+/** Lines of a world that was run with its history kept. */
+export function* timeline(world: World, { fromMs, untilMs, only }: TimelineOptions): Generator<string> {
+  for (const moment of moments(world, only)) {
+    if (moment.atMs >= fromMs && moment.atMs <= untilMs) yield writeMoment(moment);
   }
 }
