@@ -16,6 +16,7 @@ import { type SwarmResult, swarm } from '../sim/swarm.js';
 import { timeline } from '../sim/timeline.js';
 import { type Outcome, World } from '../sim/world.js';
 import { durationMs, wholeNumber } from './flags.js';
+import { addPeakCommand } from './sim-peak.js';
 import { addScenarioCommands, describeScenario, notReached, saveScenario, seedNumber } from './sim-scenario.js';
 
 const EXAMPLES = `
@@ -27,6 +28,7 @@ Examples:
   dunlin sim scenarios                           the shipped ones
   dunlin sim plan 4711 --save world.yaml         the world of a seed as such a file
   dunlin sim run --seed 4711 --messages 100000   a deep one: dozens of people, bursts, the same kinds of faults
+  dunlin sim peak                                the world's peak in virtual time
   dunlin sim swarm --seeds 1000                  a thousand worlds on all cores
   dunlin sim swarm --seeds 100000 --minutes 30   as many as fit into half an hour
   dunlin sim replay 4711                         every event of a world, in order
@@ -53,6 +55,7 @@ export function simCommand(): Command {
     .option('--report <file>', 'write a page with charts: faults, throughput, owners, the violation in its place')
     .option('--json', 'print the result as JSON')
     .action(run);
+  addPeakCommand(command);
   command
     .command('swarm')
     .description('Run many worlds on all cores. Exits 1 if anything is violated.')

@@ -12,7 +12,7 @@ export const ENTRY_POINTS: readonly RegExp[] = [
   /^client\/(node|browser|core)\.ts$/,
   /^benchmarks\/[^/]+\.ts$/,
   /^scripts\/[^/]+\.ts$/,
-  /^chaos\/main\.ts$|^sim\/[^/]+-worker\.ts$/,
+  /^chaos\/main\.ts$|^sim\/(peak\/)?[^/]+-worker\.ts$/,
 ];
 
 /** What only tests use, by name or by path, with the reason. It may import what tests may, and need not be reachable. */
