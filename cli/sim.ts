@@ -8,8 +8,8 @@ import { compare, describeDifference, type Side } from '../sim/compare.js';
 import { drawDeepPlan } from '../sim/deep.js';
 import { NEWEST_NODE, newestNode } from '../sim/other-node.js';
 import { drawPlan, type Plan } from '../sim/plan.js';
-import { renderRunReport } from '../sim/report/run-report.js';
 import type { RunReport } from '../sim/report/run-shown.js';
+import { SwarmStatistics } from '../sim/report/swarm-statistics.js';
 import { readScenario } from '../sim/scenario-files.js';
 import type { Scenario } from '../sim/scenario-read.js';
 import { type SwarmResult, swarm } from '../sim/swarm.js';
@@ -17,6 +17,7 @@ import { timeline } from '../sim/timeline.js';
 import { type Outcome, World } from '../sim/world.js';
 import { durationMs, wholeNumber } from './flags.js';
 import { addPeakCommand } from './sim-peak.js';
+import { saveRunReport, saveSwarmReport } from './sim-report.js';
 import { addScenarioCommands, describeScenario, notReached, saveScenario, seedNumber } from './sim-scenario.js';
 
 const EXAMPLES = `
@@ -31,6 +32,7 @@ Examples:
   dunlin sim peak                                the world's peak in virtual time
   dunlin sim swarm --seeds 1000                  a thousand worlds on all cores
   dunlin sim swarm --seeds 100000 --minutes 30   as many as fit into half an hour
+  dunlin sim swarm --seeds 1000 --report s.html  a page: what was reached and violated, rates, what the worlds were like
   dunlin sim replay 4711                         every event of a world, in order
   dunlin sim replay 4711 --only 128257 --until 20s
   dunlin sim compare 4711 --seeds 20 --node newest   the same worlds under the newest Node with long-term support
@@ -63,6 +65,7 @@ export function simCommand(): Command {
     .option('--from <number>', 'the first seed', seedNumber, 1)
     .option('--minutes <number>', 'begin no seed after this', wholeNumber(1, 10_000), 60)
     .option('--workers <number>', 'threads (default: one a core)', wholeNumber(1, 1_024))
+    .option('--report <file>', 'write a page with charts, and pages of violated seeds beside it')
     .addOption(new Option('--json [file]', 'write the result as JSON, to standard output if no file is given'))
     .action(runSwarm);
   command
@@ -135,7 +138,9 @@ async function run(flags: RunFlags): Promise<void> {
   const world = new World(scenario.plan, { takesSamples: flags.report !== undefined });
   const outcome = world.run();
   const wallSeconds = (performance.now() - startMs) / 1_000;
-  if (flags.report !== undefined) await saveReport(flags.report, flags, scenario, { world, outcome, wallSeconds });
+  if (flags.report !== undefined) {
+    await saveRunReport(flags.report, { ...reported(flags, scenario), world, outcome, wallSeconds });
+  }
   const hashes = flags.checkpoints === true ? { checkpoints: world.context.hash.checkpoints } : {};
   if (flags.json === true) console.log(JSON.stringify({ ...toJson(scenario, outcome, wallSeconds), ...hashes }));
   else {
@@ -151,17 +156,12 @@ function toJson(scenario: Scenario, outcome: Outcome, wallSeconds: number): obje
   return { ...outcome, wallSeconds, marks, notReached: notReached(scenario, outcome) };
 }
 
-/** The page of a run that took samples. */
-async function saveReport(
-  file: string,
+/** What a report's page says of its world. */
+function reported(
   flags: WorldFlags,
   { plan, title }: Scenario,
-  ran: Pick<RunReport, 'world' | 'outcome' | 'wallSeconds'>,
-): Promise<void> {
-  const name = title === undefined ? `seed ${plan.seed}` : title;
-  const page = renderRunReport({ ...ran, plan, name, description: describePlan(plan), command: replayOf(flags) });
-  await writeFile(file, page);
-  console.error(`report: ${file}`);
+): Pick<RunReport, 'name' | 'description' | 'command' | 'plan'> {
+  return { plan, name: title ?? `seed ${plan.seed}`, description: describePlan(plan), command: replayOf(flags) };
 }
 
 function show(flags: WorldFlags, scenario: Scenario, outcome: Outcome, wallSeconds: number): void {
@@ -189,6 +189,7 @@ interface SwarmFlags {
   readonly from: number;
   readonly minutes: number;
   readonly workers?: number;
+  readonly report?: string;
   readonly json?: string | true;
 }
 
@@ -198,6 +199,7 @@ async function runSwarm(flags: SwarmFlags): Promise<void> {
   let done = 0;
   let messages = 0;
   let violated = 0;
+  const statistics = new SwarmStatistics();
   const say = (): void => {
     const seconds = Math.max(0.001, (Date.now() - startMs) / 1_000);
     const rate = `${(done / seconds).toFixed(1)} seeds/s, ${Math.round(messages / seconds)} messages/s`;
@@ -212,6 +214,7 @@ async function runSwarm(flags: SwarmFlags): Promise<void> {
     onSeed: (report) => {
       done++;
       messages += report.messages;
+      statistics.add(report, Date.now() - startMs);
       if (report.failure === undefined) return;
       violated++;
       console.error(`seed ${report.seed}: ${report.failure.guarantee}: ${report.failure.sentence}`);
@@ -219,7 +222,11 @@ async function runSwarm(flags: SwarmFlags): Promise<void> {
   });
   clearInterval(ticker);
   say();
+  statistics.finish(Date.now() - startMs);
   await tell(result, (Date.now() - startMs) / 1_000, json);
+  if (flags.report !== undefined) {
+    await saveSwarmReport(flags.report, { result, statistics, from, count, describe: describePlan });
+  }
   if (result.failures.length > 0) process.exitCode = 1;
 }
 
@@ -256,7 +263,7 @@ async function replay(seed: number | undefined, flags: ReplayFlags): Promise<voi
   const world = new World(plan, { keepsHistory: true, takesSamples: report !== undefined });
   const outcome = world.run();
   const wallSeconds = (performance.now() - startMs) / 1_000;
-  if (report !== undefined) await saveReport(report, named, scenario, { world, outcome, wallSeconds });
+  if (report !== undefined) await saveRunReport(report, { ...reported(named, scenario), world, outcome, wallSeconds });
   console.log(`seed ${plan.seed}`);
   for (const line of describePlan(plan)) console.log(`  ${line}`);
   for (const line of timeline(world, { fromMs: from, untilMs: until, only })) console.log(line);

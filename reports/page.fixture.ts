@@ -12,7 +12,9 @@ export function assertPage(html: string): void {
   const [style] = /<style>.*?<\/style>/s.exec(html)!;
   assert.ok(!/@import|url\(/.test(style), 'the style needs nothing else');
   const body = html.replaceAll(/(<(script|style)[^>]*>).*?(<\/\2>)/gs, '$1$3');
-  assert.ok(!/\s(?:src|href)="(?!#)/.test(body), 'nothing is fetched');
+  assert.ok(!/\ssrc=|<(?:link|base)\b/.test(body), 'nothing is fetched');
+  const links = [...body.matchAll(/\shref="([^"]*)"/g)].map(([, link]) => link!);
+  for (const link of links) assert.match(link, /^(?:#|[\w.%-]+$)/, 'links lead to this page, or to one beside it');
   const open: string[] = [];
   for (const [, slash, name, rest] of body.matchAll(TAG)) {
     if (VOID.test(name!.toLowerCase()) || rest!.endsWith('/')) continue;

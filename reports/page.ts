@@ -44,7 +44,7 @@ figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;align-items
 .barlabels{position:relative;height:18px;overflow:hidden}.barlabels span{position:absolute;top:4px;white-space:nowrap}
 .note{margin:6px 0 0;color:var(--soft);font-size:12.5px}
 table{border-collapse:collapse;width:100%;font-size:13.5px}th{font-weight:500;color:var(--soft);text-align:left}td,th{padding:6px 10px 6px 0;border-top:1px solid var(--faint);vertical-align:top;overflow-wrap:anywhere}
-thead td,thead th{border:0;color:var(--soft);font-size:12.5px}.numbers td{text-align:right;white-space:nowrap}.numbers th{min-width:9em}.facts th{width:38%}
+thead td,thead th{border:0;color:var(--soft);font-size:12.5px}.numbers td{text-align:right;white-space:nowrap}.numbers th{min-width:9em}.numbers thead th{text-align:right;min-width:0}.numbers thead th:first-child{text-align:left}.facts th{width:38%}
 tr.bad td,tr.bad th{color:var(--bad)}
 .violation{border-color:var(--bad)}ol{margin:4px 0 0;padding-left:22px;font-size:13px}.fields{margin:0;font-size:13px}pre{margin:4px 0 0;padding:10px 12px;background:var(--bg);border-radius:8px;white-space:pre-wrap;word-break:break-word;font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,monospace}
 a{color:var(--c1)}

@@ -15,6 +15,12 @@ export interface SeedReport {
   readonly deliveries: number;
   readonly marks: readonly string[];
   readonly failure: SwarmFailure | undefined;
+  readonly events: number;
+  readonly virtualSeconds: number;
+  /** How long the run took. */
+  readonly wallMs: number;
+  /** Faults by kind. */
+  readonly faults: readonly (readonly [kind: string, count: number])[];
 }
 
 export interface SwarmWorkerData {

@@ -2,7 +2,7 @@
 export const SIM_STYLE = `
 .facts-line{margin:4px 0 0;color:var(--soft);font-size:13.5px;overflow-wrap:anywhere}code{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,monospace;overflow-wrap:anywhere}
 header code{background:var(--card);border:1px solid var(--faint);border-radius:6px;padding:1px 6px;color:var(--ink)}
-.times{--gutter:172px}.times .chart{height:124px}.times h2{margin:24px 0 6px}.track{margin:18px 0 0}
+.card>.times{--gutter:172px}.card>.times .chart{height:124px}.times h2{margin:24px 0 6px}.track{margin:18px 0 0}
 .tools{display:flex;flex-wrap:wrap;gap:8px;align-items:center;margin-bottom:12px}.tools .note{margin:0}
 button{font:inherit;font-size:13px;color:var(--ink);background:var(--bg);border:1px solid var(--faint);border-radius:8px;padding:4px 12px;cursor:pointer}button[aria-pressed=true]{border-color:var(--c1);box-shadow:inset 0 0 0 1px var(--c1)}button:focus-visible{outline:2px solid var(--c1);outline-offset:2px}
 .span{color:var(--bg)}.row .area{margin-right:0}
@@ -19,6 +19,6 @@ button{font:inherit;font-size:13px;color:var(--ink);background:var(--bg);border:
 .moments li{display:grid;grid-template-columns:96px minmax(0,1fr);gap:12px;padding:1px 12px;overflow-wrap:anywhere;color:var(--soft)}.moments time{text-align:right}.moments .own{color:var(--ink)}.moments .broke{color:var(--c4)}.moments .here{background:var(--badbg);color:var(--bad);font-weight:600}
 details{margin-top:14px}summary{cursor:pointer;color:var(--soft);font-size:13.5px}details .scroll{max-height:420px;overflow:auto;margin-top:8px}
 .sentence{white-space:pre-wrap;overflow-wrap:anywhere;margin:0 0 8px}
-.meter{display:inline-block;width:100%;min-width:60px;height:10px;border-radius:5px;background:linear-gradient(var(--c2),var(--c2)) no-repeat left/calc(var(--h)*1%) 100%,var(--bg)}
-@media(max-width:620px){.moments li{grid-template-columns:minmax(0,1fr);gap:0;padding:3px 10px}.moments time{text-align:left;font-size:11.5px}.times{--gutter:46px}.row{grid-template-columns:minmax(0,1fr);margin:5px 0}.row .name{padding:0 0 1px}.row .area{margin-left:var(--gutter)}.row .name{margin-left:var(--gutter)}.times .chart{height:128px}.xs span{font-size:10.5px}}
+.counts td{text-align:right}.counts .meters{width:34%}.counts th{min-width:11em}.failures code{white-space:nowrap}.failures th,.failures td{min-width:5em}.meter{display:inline-block;width:100%;min-width:60px;height:10px;border-radius:5px;background:linear-gradient(var(--c2),var(--c2)) no-repeat left/calc(var(--h)*1%) 100%,var(--bg)}
+@media(max-width:620px){.moments li{grid-template-columns:minmax(0,1fr);gap:0;padding:3px 10px}.moments time{text-align:left;font-size:11.5px}.card>.times{--gutter:46px}.counts .meters{width:auto}.counts .meter{min-width:44px}.counts th{min-width:0}.numbers.counts td,.numbers.counts th{padding-right:6px}.row{grid-template-columns:minmax(0,1fr);margin:5px 0}.row .area,.row .name{margin-left:var(--gutter)}.row .name{padding:0 0 1px}.card>.times .chart{height:128px}.xs span{font-size:10.5px}}
 `;
