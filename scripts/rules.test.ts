@@ -10,6 +10,7 @@ import {
   checkLength,
   checkSingleImporter,
   checkTestNames,
+  checkWorldIsSynchronous,
   isPure,
   LINES_MAX,
 } from './rules.js';
@@ -48,6 +49,7 @@ test('one file imports uWebSockets.js', () => assertNone(checkSingleImporter(sou
 test('pure code has no clock, no chance, no process and no promises', () =>
   assertNone(sources.flatMap(checkBannedCalls)));
 
+test('nothing in a world waits', () => assertNone(checkWorldIsSynchronous(sources)));
 test('what runs in a simulated world is the same on every engine', () => assertNone(sources.flatMap(checkExactness)));
 
 test('no file is too long', () => assertNone(sources.flatMap(checkLength)));
@@ -183,6 +185,23 @@ test('what engines may do differently is found where worlds run, and nowhere els
   }
   const fine = ['const x = 2 ** 32;', '/** a ** b */', 'const x = Math.floor(y) + Math.sqrt(z);', 'Date.now();'];
   for (const code of fine) assert.deepEqual(checkExactness(file('sim/a.ts', code)), [], code);
+});
+
+test('what waits is found in a world and in all that it imports, and nowhere else', () => {
+  const wrong = [
+    'async function f() {}',
+    'await x;',
+    'new Promise(f);',
+    'setTimeout(f, 1);',
+    'Date.now();',
+    'new Date();',
+  ];
+  for (const code of wrong) {
+    const inside = [file('sim/world.ts', "import './a.js';"), file('sim/a.ts', code), file('sim/swarm.ts', code)];
+    assert.equal(checkWorldIsSynchronous(inside).length, 1, code);
+  }
+  const fine = [file('sim/world.ts', '// await\nconst ms = new Date(0); context.nowMs;')];
+  assert.deepEqual(checkWorldIsSynchronous(fine), []);
 });
 
 test('a file that is too long, a test of nothing and a dead file are found', () => {

@@ -191,6 +191,32 @@ export function checkExactness(source: Source): string[] {
   );
 }
 
+/** What waits for something outside: a world runs from start to end in one call, and its time is its own. */
+const WAITS: readonly (readonly [RegExp, string])[] = [
+  [/\basync\b|\bawait\b|\bPromise\b/, 'a promise: everything in a world is an entry of its queue'],
+  [/\bset(?:Timeout|Interval|Immediate)\b|\bqueueMicrotask\b/, 'a timer of the real clock'],
+  [/\bperformance\s*\.\s*now\b|\bDate\s*\.\s*now\b|\bnew\s+Date\s*\(\s*\)/, 'the real clock'],
+];
+
+/** Reached from a world, and waits for the real clock, with the reason. */
+const WAITING: ReadonlyMap<string, string> = new Map([
+  ['gateway/tokens.ts', 'only its types: a world verifies its tokens itself'],
+  ['engines/log-disk/fragile-disk.ts', 'syncs of the log writer’s tests; a world holds them and completes them itself'],
+]);
+
+/** Where a world begins, and all that it is made of. */
+export function checkWorldIsSynchronous(sources: readonly Source[], world = 'sim/world.ts'): string[] {
+  const inWorld = reachable(sources, [world]);
+  return sources
+    .filter(({ path }) => inWorld.has(path) && !WAITING.has(path))
+    .flatMap(({ path, text }) => {
+      const lines = stripComments(text, { strings: false }).split('\n');
+      return lines.flatMap((line, i) =>
+        WAITS.filter(([pattern]) => pattern.test(line)).map(([, rule]) => `${path}:${i + 1} waits by ${rule}`),
+      );
+    });
+}
+
 export function isPure(path: string): boolean {
   return !isTestSupport(path) && (PURE.test(path) || PURE_CLIENT.test(path));
 }
@@ -241,7 +267,7 @@ export function checkExceptions(sources: readonly Source[]): string[] {
   const patterns = TEST_SUPPORT.map(([pattern]) => pattern).filter(
     (pattern) => !paths.some((path) => pattern.test(path)),
   );
-  const listed = [...UNREACHABLE.keys(), ...TESTS_WITHOUT_FILE.keys(), ...REPORTING.keys()].filter(
+  const listed = [...UNREACHABLE.keys(), ...TESTS_WITHOUT_FILE.keys(), ...REPORTING.keys(), ...WAITING.keys()].filter(
     (path) => !paths.includes(path),
   );
   return [...patterns.map((pattern) => `${pattern.source}`), ...listed].map(
