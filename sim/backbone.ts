@@ -12,6 +12,7 @@ import { MemoryLog } from '../engines/log-memory.js';
 import { MemoryContents } from '../engines/store-memory.js';
 import { type Context, Happening } from './context.js';
 import { DiskLog, type WorldLog } from './disk-log.js';
+import type { Emissions } from './emissions.js';
 import { GatewayProcess } from './gateway-process.js';
 import { LaneProcess } from './lane-process.js';
 import type { FaultEvent, Topology } from './plan.js';
@@ -21,6 +22,7 @@ export type Tap = (topic: number, batch: Uint8Array) => void;
 
 /** The USER topic is synced this late at most, if the disk is not slow: one for each world. */
 const LAZY_US_MAX = [30_000, 250_000, 2_000_000] as const;
+const DAY_MS = 24 * 3_600_000;
 /** How often somebody looks whether all lanes stand. */
 const LOOK_US = 5_000;
 
@@ -37,6 +39,7 @@ export class Backbone {
   readonly #context: Context;
   readonly #topology: Topology;
   readonly #tap: Tap;
+  readonly #emissions: Emissions;
   /** Lanes that another one has replaced, while they do not know it. */
   readonly #deposed: LaneProcess[] = [];
   #incarnation = 0;
@@ -57,10 +60,11 @@ export class Backbone {
   #logBaseMs: number;
   #loggedMs = 0;
 
-  constructor(context: Context, topology: Topology, seed: number, tap: Tap) {
+  constructor(context: Context, topology: Topology, seed: number, tap: Tap, emissions: Emissions) {
     this.#context = context;
     this.#topology = topology;
     this.#tap = tap;
+    this.#emissions = emissions;
     this.#lazyUsMax = LAZY_US_MAX[new Prng(seed).fork('lazy').below(LAZY_US_MAX.length)]!;
     this.#logBaseMs = context.wallMs - context.nowMs;
     this.log = this.#newLog(seed);
@@ -111,6 +115,7 @@ export class Backbone {
       egress: {
         offer: (gateway: number, batch: Uint8Array) => this.gateways[gateway]?.offer(batch) ?? true,
       },
+      emissions: this.#emissions,
       died: (lane: LaneProcess, reason: string) => this.#laneDied(lane, reason),
     };
     return new LaneProcess(place, this.#producer(true));
@@ -289,6 +294,11 @@ export class Backbone {
       case 'power':
         this.#allDie();
         return true;
+      case 'weeks':
+        this.log.sync();
+        this.#context.clockOffMs += event.days * DAY_MS;
+        this.#allDie();
+        return true;
       case 'store':
         this.lanes[event.lane]?.injectCommit(event.outcome);
         return true;
@@ -382,6 +392,17 @@ export class Backbone {
   /** Every lane dies once more, so that what it comes back with is what it had committed. */
   restartLanes(): void {
     for (const lane of this.lanes) lane.die('told to, at the end');
+  }
+
+  /** The device of a connection, if it stands. */
+  deviceOf(number: number, incarnation: number, connection: number): number | undefined {
+    const process = this.gateways[number];
+    return process?.incarnation === incarnation ? process.gateway?.hub.connection(connection)?.device : undefined;
+  }
+
+  /** Time as the log has it. */
+  get loggedMs(): number {
+    return this.#loggedMs;
   }
 
   /** All run, and have nothing left to read. */

@@ -68,6 +68,11 @@ export class Context {
     return EPOCH_MS + Math.floor(this.nowMs) + this.clockOffMs;
   }
 
+  /** The same as if the clock had never been set. */
+  get steadyMs(): number {
+    return EPOCH_MS + Math.floor(this.nowMs);
+  }
+
   note(text: string): void {
     this.journal?.push({ atMs: this.nowMs, text });
   }

@@ -11,7 +11,7 @@ import {
 import { contentOf, type HistoryEvent } from '../core/checks/index.js';
 import { DunlinError, errorOfCode } from '../core/errors.js';
 import { Kind } from '../core/frame.js';
-import { deviceKey, isDirect } from '../core/ids.js';
+import { deviceKey, isDirect, userOfDevice } from '../core/ids.js';
 import { encodeMembers } from '../core/members.js';
 import { Prng } from '../core/prng.js';
 import { Connection } from './connection.js';
@@ -57,7 +57,9 @@ export class Device {
   #attempt = 0;
   #payloads = 0;
   /** The person wants to be online. */
-  #isWanted = false;
+  isWanted = false;
+  /** Users whom the application watches. */
+  readonly #watched = new Set<number>();
   #isInside = false;
 
   constructor(
@@ -206,12 +208,24 @@ export class Device {
   // --- what its person does -------------------------------------------------------------------------------------------------------
 
   start(): void {
-    this.#isWanted = true;
+    this.isWanted = true;
     this.#enter((nowMs) => this.core.start(nowMs));
   }
 
   stop(): void {
-    this.#isWanted = false;
+    this.isWanted = false;
+    this.#enter((nowMs) => this.core.stop(nowMs));
+  }
+
+  /** The application dies, and nobody starts it again: the server learns of the connection's end when it does. */
+  vanish(): void {
+    this.isWanted = false;
+    const { connection } = this;
+    if (connection !== undefined) {
+      this.#disconnect();
+      connection.cut();
+      this.#enter((nowMs) => this.core.closed(1006, nowMs));
+    }
     this.#enter((nowMs) => this.core.stop(nowMs));
   }
 
@@ -240,22 +254,22 @@ export class Device {
   }
 
   /** So many at once: they leave together. */
-  messages(a: number, b: number, bytes: number, count: number): void {
+  messages(a: number, b: number, bytes: number, count: number, ttl?: number): void {
     if (count === 1) {
-      this.message(a, b, bytes);
+      this.message(a, b, bytes, ttl);
       return;
     }
     this.#enter(() => {
-      for (let n = 0; n < count; n++) this.message(a, b, bytes);
+      for (let n = 0; n < count; n++) this.message(a, b, bytes, ttl);
     });
   }
 
-  message(a: number, b: number, bytes: number): boolean {
+  message(a: number, b: number, bytes: number, ttlSeconds = 0): boolean {
     const payload = new Uint8Array(bytes);
     new DataView(payload.buffer).setUint32(0, this.key);
     new DataView(payload.buffer).setUint32(4, ++this.#payloads);
     new DataView(payload.buffer).setUint32(8, this.#random.u32());
-    return this.send(a, b, payload, {});
+    return this.send(a, b, payload, { ttlSeconds });
   }
 
   change(b: number, kind: number, users: readonly number[], role = 0): boolean {
@@ -276,11 +290,29 @@ export class Device {
   }
 
   block(user: number, on: boolean): void {
+    if (on) this.#observer.blocks.add(`${this.user} ${user}`);
     this.#enter((nowMs) => this.core.block(user, on, nowMs));
   }
 
   watch(user: number): void {
+    this.#watched.add(user);
     this.#enter(() => this.core.watch(user));
+    if (this.isLive) this.#tellWatch(user, true);
+  }
+
+  unwatch(user: number): void {
+    this.#watched.delete(user);
+    this.#enter(() => this.core.unwatch(user));
+    this.#tellWatch(user, false);
+  }
+
+  /** The client renews its watches by itself: they last. */
+  renewWatches(): void {
+    if (this.isLive) for (const user of this.#watched) this.#tellWatch(user, true);
+  }
+
+  #tellWatch(user: number, on: boolean): void {
+    this.#observer.feed({ op: 'watch', device: this.key, user, on: on ? 1 : 0, at: this.#context.steadyMs });
   }
 
   // --- what the core says -----------------------------------------------------------------------------------------------------------
@@ -293,11 +325,12 @@ export class Device {
       closed: (code, final) => {
         if (!final) return;
         this.#context.mark(`closed for good ${code}`);
-        if (this.#isWanted) this.#context.queue.after(1_000, () => this.start());
+        if (this.isWanted) this.#context.queue.after(1_000, () => this.start());
       },
       state: (state) => {
         if (state === LinkState.CATCHING_UP) tell({ op: 'resume', device });
         if (state <= LinkState.OFFLINE) tell({ op: 'away', device });
+        if (state === LinkState.LIVE) this.renewWatches();
       },
       message: (frame) => this.#saw(frame),
       groupChange: (frame) => this.#saw(frame),
@@ -313,8 +346,16 @@ export class Device {
       gap: (a, b, from, through, reason) => this.#gap(a, b, from, through, reason),
       receipt: (a, b, whose, delivered, read) => tell({ op: 'receipt', device, a, b, whose, delivered, read }),
       block: (user, on) => tell({ op: 'block', device, user, on: on ? 1 : 0 }),
-      presence: () => this.#context.mark('presence'),
-      typing: () => this.#context.mark('typing'),
+      presence: (user, online) => {
+        this.#context.mark('presence');
+        const at = this.#observer.emissions.takePresence(device, user, online);
+        tell({ op: 'presence', device, user, on: online ? 1 : 0, at });
+      },
+      typing: (a, b, sender, started) => {
+        this.#context.mark('typing');
+        const at = this.#observer.emissions.takeTyping(device, a, b, sender, started);
+        tell({ op: 'typing', device, user: userOfDevice(sender), at });
+      },
       violation: (text) => this.#context.flaw('protocol', `device ${device}: ${text}`, { device }),
     };
   }
@@ -332,7 +373,8 @@ export class Device {
     this.#context.hash.add(Happening.SEEN, this.index, inbox, seq);
     const content = contentOf(frame.kind, frame.extra, frame.payload);
     const ttl = frame.kind === Kind.MESSAGE ? frame.extra : 0;
-    this.#observer.feed({ op: 'deliver', device: this.key, a, b, seq, sender, counter, content, time, ttl, at: 0 });
+    const at = this.#observer.emissions.takeEntry(this.key, inbox);
+    this.#observer.feed({ op: 'deliver', device: this.key, a, b, seq, sender, counter, content, time, ttl, at });
   }
 
   #sent(a: number, b: number, counter: number, seq: number): void {
@@ -350,6 +392,7 @@ export class Device {
       this.#context.flaw('G4', sentence, { device: this.key, convA: a, convB: b, seq: from });
       return;
     }
+    if (reason === GapReason.EXPIRED) this.#observer.toldExpired(this.key, a, b, from, through);
     this.#seen.set(conversationKey(a, b), through);
     this.#observer.feed({ op: 'gap', device: this.key, a, b, through, reason });
   }

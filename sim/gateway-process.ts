@@ -33,6 +33,8 @@ export class GatewayProcess {
   readonly producer: LogProducer;
   readonly connections = new Map<Session, Connection>();
   gateway: Gateway | undefined;
+  /** Of its last start. */
+  incarnation = 0;
   isListening = false;
   fullUntilMs = 0;
   readonly #arrived: Uint8Array[] = [];
@@ -54,6 +56,7 @@ export class GatewayProcess {
     const { context, topology, number, random, isBusy } = this.place;
     const { admissionsPerSecond = ADMISSIONS_PER_SECOND, admissionsBurst } = topology;
     const life = ++this.#life;
+    this.incarnation = incarnation;
     this.#dueUs = Infinity;
     this.#isFlushDue = false;
     this.gateway = new Gateway({

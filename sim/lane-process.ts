@@ -10,7 +10,11 @@ import { Lane, LaneState } from '../pipelines/lane.js';
 import { UserStage } from '../pipelines/user/stage.js';
 import type { LaneProducer } from './backbone.js';
 import { type Context, Happening } from './context.js';
+import type { Emissions } from './emissions.js';
 import type { Topology } from './plan.js';
+
+/** Where inboxes have little room, entries stay in memory only so long. */
+const SPILL_MS = 2_000;
 
 /** As in pipelines/lane-worker.ts. */
 const IDLE_US_MIN = 1_000;
@@ -23,14 +27,20 @@ export interface LanePlace {
   readonly number: number;
   readonly partitions: readonly number[];
   readonly egress: Egress;
+  readonly emissions: Emissions;
   /** It died; the supervisor decides what comes next. */
   readonly died: (lane: LaneProcess, reason: string) => void;
 }
 
 export function createStage(topology: Topology, isUser: boolean, partition: number): Stage {
-  const { conversationPartitions, userPartitions } = topology;
+  const { conversationPartitions, userPartitions, presenceUpdates, inboxBytes } = topology;
   const options = { partition, conversationPartitions, userPartitions };
-  return isUser ? new UserStage(options) : new ConversationStage(options);
+  if (!isUser) return new ConversationStage(options);
+  const limits = {
+    ...(presenceUpdates === undefined ? {} : { presenceUpdatesPerWindow: presenceUpdates }),
+    ...(inboxBytes === undefined ? {} : { spillBytes: inboxBytes, chunkBytes: 2 * inboxBytes, spillAgeMs: SPILL_MS }),
+  };
+  return new UserStage({ ...options, limits });
 }
 
 /** A store whose answers take their time, and may be wrong as a store's may. */
@@ -138,7 +148,10 @@ export class LaneProcess {
       this.lane = new Lane({
         stageId,
         partitions,
-        createStage: (partition) => createStage(this.place.topology, this.isUser, partition),
+        createStage: (partition) => {
+          const stage = createStage(this.place.topology, this.isUser, partition);
+          return this.isUser ? this.place.emissions.wrap(stage) : stage;
+        },
         log,
         producer: this.producer,
         store: this.#store!,

@@ -6,6 +6,7 @@ import { BatchAt, BatchKind, RECIPIENT_BYTES } from '../core/batch.js';
 import {
   HistoryChecker,
   type HistoryEvent,
+  type HistoryOptions,
   judgeHistory,
   type Verdict,
   VIOLATIONS_KEPT_MAX,
@@ -16,6 +17,8 @@ import { GROUP_MEMBERS_MAX } from '../core/limits.js';
 import { readMembers } from '../core/members.js';
 import { Topic } from '../core/ports.js';
 import type { Context } from './context.js';
+import type { Emissions } from './emissions.js';
+import { Record } from './record.js';
 
 /** Violations whose time is kept: more are not kept in full either. */
 const TIMES_MAX = VIOLATIONS_KEPT_MAX;
@@ -27,6 +30,8 @@ interface Group {
 
 export class Observer {
   readonly checker: HistoryChecker;
+  readonly record = new Record();
+  readonly emissions: Emissions;
   /** What devices did and saw, and when; only if it is kept. */
   readonly history: { readonly atMs: number; readonly event: HistoryEvent }[] = [];
   /** When each violation was seen that an event showed: the first ones of the verdict, in their order. */
@@ -36,13 +41,21 @@ export class Observer {
   readonly #context: Context;
   readonly #keepsHistory: (event: HistoryEvent) => boolean;
   readonly #groups = new Map<number, Group>();
+  /** Who has ever blocked whom, as the blocker's and the blocked user's ids. */
+  readonly blocks = new Set<string>();
   deliveries = 0;
   sends = 0;
 
-  constructor(context: Context, keepsHistory: (event: HistoryEvent) => boolean) {
+  constructor(
+    context: Context,
+    keepsHistory: (event: HistoryEvent) => boolean,
+    emissions: Emissions,
+    options: HistoryOptions = {},
+  ) {
     this.#context = context;
     this.#keepsHistory = keepsHistory;
-    this.checker = new HistoryChecker();
+    this.emissions = emissions;
+    this.checker = new HistoryChecker(options);
   }
 
   feed(event: HistoryEvent): void {
@@ -63,7 +76,10 @@ export class Observer {
     for (let entry = 0; entry < count; entry++) {
       const length = frameLength(view, at);
       const kind = batch[at + At.KIND]!;
-      if (isSequenced(kind) && view.getUint32(at + At.CONV_A) === 0) this.#groupFrame(batch, view, at);
+      if (isSequenced(kind)) {
+        this.record.add(batch, view, at);
+        if (view.getUint32(at + At.CONV_A) === 0) this.#groupFrame(batch, view, at);
+      }
       at += length + 4 + view.getUint32(at + length, true) * RECIPIENT_BYTES;
     }
   };
@@ -96,6 +112,19 @@ export class Observer {
     else if (frame.kind === Kind.GROUP_REMOVE) for (const user of users) leave(user);
     else if (frame.kind === Kind.GROUP_LEAVE) leave(sender);
     this.#context.mark(`group change ${frame.kind}`);
+  }
+
+  /** A device was told that these sequences have expired: they must have, unless somebody's block hides that it is not the reason. */
+  toldExpired(device: number, a: number, b: number, from: number, through: number): void {
+    const { nowMs } = this.emissions;
+    for (let seq = from; seq <= through; seq++) {
+      const standing = this.record.at(a, b, seq);
+      if (standing === undefined || standing.deadlineMs <= nowMs) continue;
+      if (this.blocks.has(`${userOfDevice(device)} ${userOfDevice(standing.device)}`)) continue;
+      const leftMs = standing.deadlineMs - nowMs;
+      const sentence = `device ${device} was told that ${seq} of (${a}, ${b}) has expired, ${leftMs} ms before its deadline`;
+      this.#context.flaw('G11', sentence, { device, convA: a, convB: b, seq });
+    }
   }
 
   isMember(group: number, user: number): boolean {

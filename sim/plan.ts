@@ -20,6 +20,12 @@ export interface Topology {
   readonly admissionsBurst?: number;
   /** Sends that an application's outbox holds. Left out: as in production. */
   readonly outboxMax?: number;
+  /** Presence and typing updates that a watcher is sent in a second. Left out: as in production. */
+  readonly presenceUpdates?: number;
+  /** Bytes of a user's inbox that stay in memory. Left out: as in production. */
+  readonly inboxBytes?: number;
+  /** When all has come to rest some people go, some without a word: their watchers must be told. */
+  readonly watchesAtEnd?: boolean;
 }
 
 /** Two users (their indices, the lower first), or a group: who makes it, and all who are in it from the start. */
@@ -38,6 +44,8 @@ export type Deed =
       readonly bytes: number;
       /** So many at once; default 1. */
       readonly count?: number;
+      /** Seconds to live; default: 30 days. */
+      readonly ttl?: number;
     }
   | { readonly do: 'read'; readonly at: number; readonly device: number; readonly in: number }
   | { readonly do: 'typing'; readonly at: number; readonly device: number; readonly in: number }
@@ -47,6 +55,7 @@ export type Deed =
   | { readonly do: 'leave'; readonly at: number; readonly device: number; readonly in: number }
   | { readonly do: 'block'; readonly at: number; readonly device: number; readonly user: number; readonly on: boolean }
   | { readonly do: 'watch'; readonly at: number; readonly device: number; readonly user: number }
+  | { readonly do: 'unwatch'; readonly at: number; readonly device: number; readonly user: number }
   /** The application says goodbye, and comes back later. */
   | { readonly do: 'offline'; readonly at: number; readonly device: number; readonly for: number };
 
@@ -130,6 +139,8 @@ export type FaultEvent =
     }
   /** Every connection is lost at once. */
   | { readonly fault: 'all-cut'; readonly at: number }
+  /** All threads end, and so many days later they start. */
+  | { readonly fault: 'weeks'; readonly at: number; readonly days: number }
   /** For a time a device's links are of this sort. */
   | {
       readonly fault: 'link';

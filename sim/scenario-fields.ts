@@ -2,7 +2,14 @@
  * What a scenario may say, as tables: every kind of deed and of fault with its fields, and the topology. Reading, writing,
  * the JSON schema and `dunlin sim format` all go by them. A kind that is new in plan.ts does not compile until it is here.
  */
-import { CLIENT_OUTBOX_MAX, PAYLOAD_BYTES_MAX, USER_ID_MAX } from '../core/limits.js';
+import {
+  CLIENT_OUTBOX_MAX,
+  MESSAGE_TTL_S_MAX,
+  PAYLOAD_BYTES_MAX,
+  PRESENCE_UPDATES_PER_WINDOW,
+  SPILL_BYTES,
+  USER_ID_MAX,
+} from '../core/limits.js';
 import { type Deed, type FaultEvent, LINKS, LOG_OUTCOMES, type Plan, STORE_OUTCOMES, type Topology } from './plan.js';
 
 /** What a number can be the number of. All count from 0. */
@@ -57,6 +64,7 @@ export const DEED_FIELDS: { readonly [Kind in Deed['do']]: FieldsOf<Deed, 'do', 
     device,
     in: conversation,
     bytes: whole(MESSAGE_BYTES_MIN, PAYLOAD_BYTES_MAX),
+    ttl: { ...whole(1, MESSAGE_TTL_S_MAX), optional: true },
     count: { ...whole(1, COUNT_MAX), optional: true },
   },
   read: { device, in: conversation },
@@ -67,6 +75,7 @@ export const DEED_FIELDS: { readonly [Kind in Deed['do']]: FieldsOf<Deed, 'do', 
   leave: { device, in: conversation },
   block: { device, user, on: flag },
   watch: { device, user },
+  unwatch: { device, user },
   offline: { device, for: length },
 };
 
@@ -95,6 +104,7 @@ export const FAULT_FIELDS: {
   'bit-flip': { topic: whole(0, 1), for: length, power: flag },
   partition: { device, gateway, way: word(['up', 'down', 'both']), refuses: flag, for: length },
   'all-cut': {},
+  weeks: { days: whole(1, 55) },
   link: { device, link: word(LINKS), for: length },
 };
 
@@ -115,6 +125,9 @@ export const TOPOLOGY_FIELDS: { readonly [Key in keyof Topology]-?: Field } = {
   admissionsPerSecond: { ...whole(1, 1_000_000), optional: true },
   admissionsBurst: { ...whole(1, 1_000_000), optional: true },
   outboxMax: { ...whole(1, CLIENT_OUTBOX_MAX), optional: true },
+  presenceUpdates: { ...whole(1, PRESENCE_UPDATES_PER_WINDOW), optional: true },
+  inboxBytes: { ...whole(256, SPILL_BYTES), optional: true },
+  watchesAtEnd: { ...flag, optional: true },
 };
 
 export const TOPOLOGY_DEFAULTS: Topology = {

@@ -24,6 +24,8 @@ interface Additions {
   topology: Partial<Topology>;
 }
 
+const DAY_S = 24 * 3_600;
+
 type Draw = (random: Prng, plan: Plan, add: Additions) => void;
 
 /** Shapes, and in how many worlds each is: one of so many. In this order they are drawn: new ones come at the end. */
@@ -40,6 +42,10 @@ const SHAPES: readonly (readonly [name: string, oneOf: number, draw: Draw])[] = 
   ['partitions', 6, partitions],
   ['all cut', 10, allCut],
   ['admissions', 10, admissions],
+  ['audience', 4, audience],
+  ['time to live', 6, timeToLive],
+  ['weeks', 8, weeks],
+  ['small inboxes', 8, smallInboxes],
 ];
 
 export function addShapes(root: Prng, plan: Plan): Plan {
@@ -269,4 +275,78 @@ function admissions(random: Prng, plan: Plan, add: Additions): void {
   const letIn = { admissionsPerSecond: perSecond, admissionsBurst: random.between(1, perSecond) };
   add.topology = { ...add.topology, ...letIn };
   add.faults.push({ fault: random.chance(1, 2) ? 'all-cut' : 'kill', at: time(random, plan) });
+}
+
+// --- time and presence --------------------------------------------------------------------------------------------------------------
+
+/** Many watch each other, and stop; people come and go; what they watch through dies. */
+function audience(random: Prng, plan: Plan, add: Additions): void {
+  const { deeds, faults } = add;
+  const devices = deviceCount(plan);
+  for (let count = random.between(5, 40); count > 0; count--) {
+    const watch = { device: random.below(devices), user: random.below(plan.people.length) };
+    const at = time(random, plan);
+    deeds.push({ do: 'watch', at, ...watch });
+    if (random.chance(1, 3)) deeds.push({ do: 'unwatch', at: at + random.between(1, plan.loadMs), ...watch });
+  }
+  for (let people = random.between(1, 3); people > 0; people--) {
+    const device = random.below(devices);
+    const at = time(random, plan);
+    for (let times = random.between(2, 12); times > 0; times--) {
+      deeds.push({ do: 'offline', at: at + random.below(3_000), device, for: random.between(5, 800) });
+    }
+  }
+  for (let count = random.below(30); count > 0; count--) {
+    const device = random.below(devices);
+    deeds.push({ do: 'typing', at: time(random, plan), device, in: random.below(plan.conversations.length) });
+  }
+  const { topology } = plan;
+  if (random.chance(1, 2))
+    faults.push({ fault: 'gateway-crash', at: time(random, plan), gateway: random.below(topology.gateways) });
+  const lane = topology.conversationLanes + random.below(topology.userLanes);
+  if (random.chance(1, 2)) faults.push({ fault: 'lane-crash', at: time(random, plan), lane });
+  add.topology = { ...add.topology, watchesAtEnd: true };
+  if (random.chance(1, 2)) add.topology = { ...add.topology, presenceUpdates: random.between(1, 4) };
+}
+
+/** Messages that live for seconds, to people who may be away for longer. */
+function timeToLive(random: Prng, plan: Plan, { deeds }: Additions): void {
+  for (let count = random.between(10, 60); count > 0; count--) {
+    const device = random.below(deviceCount(plan));
+    const conversation = random.below(plan.conversations.length);
+    const ttl = random.chance(2, 3) ? random.between(1, 6) : random.between(60, 4_000);
+    deeds.push({ do: 'send', at: time(random, plan), device, in: conversation, bytes: random.between(16, 200), ttl });
+  }
+  for (let count = random.between(1, 5); count > 0; count--) {
+    const device = random.below(deviceCount(plan));
+    deeds.push({ do: 'offline', at: time(random, plan), device, for: random.between(1_000, plan.loadMs) });
+  }
+}
+
+/** Some people are away when the servers stop for days; what they did not get may have expired when they are back. */
+function weeks(random: Prng, plan: Plan, { deeds, faults }: Additions): void {
+  const at = time(random, plan);
+  const days = random.chance(1, 2) ? random.between(29, 45) : random.between(1, 29);
+  faults.push({ fault: 'weeks', at, days });
+  for (let device = 0; device < deviceCount(plan); device++) {
+    if (!random.chance(1, 2)) continue;
+    const leaveMs = Math.max(FIRST_DEED_MS, at - random.between(100, 4_000));
+    deeds.push({ do: 'offline', at: leaveMs, device, for: at - leaveMs + random.between(1_000, 8_000) });
+  }
+  const ttls = [DAY_S, 7 * DAY_S, 29 * DAY_S, 30 * DAY_S];
+  for (let count = random.between(5, 30); count > 0; count--) {
+    const device = random.below(deviceCount(plan));
+    const send = {
+      do: 'send',
+      device,
+      in: random.below(plan.conversations.length),
+      bytes: random.between(16, 200),
+    } as const;
+    deeds.push({ ...send, at: Math.max(FIRST_DEED_MS, at - random.below(3_000)), ttl: pick(random, ttls) });
+  }
+}
+
+/** Inboxes with little room in memory: much is written behind, and read back. */
+function smallInboxes(random: Prng, _plan: Plan, add: Additions): void {
+  add.topology = { ...add.topology, inboxBytes: random.between(512, 4_096) };
 }

@@ -97,6 +97,9 @@ export const MUST_REACH: readonly string[] = [
   'fault all-cut',
   'upgrade refused 503',
   'outbox full',
+  'fault weeks',
+  'gap 1',
+  'watchers asked while people are away',
 ];
 
 export async function swarm(options: SwarmOptions): Promise<SwarmResult> {

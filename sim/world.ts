@@ -9,9 +9,11 @@ import { StageId } from '../core/keys.js';
 import { AppendOutcome } from '../core/ports.js';
 import { MemoryStore } from '../engines/store-memory.js';
 import { Lane, LaneState } from '../pipelines/lane.js';
+import { type Stage, scatter, tellTruth } from './audience.js';
 import { Backbone } from './backbone.js';
 import { Context, Happening, type Place } from './context.js';
 import { Device, tryTo, userId } from './device.js';
+import { Emissions } from './emissions.js';
 import { createStage } from './lane-process.js';
 import { Network } from './network.js';
 import { Observer } from './observer.js';
@@ -87,8 +89,15 @@ export class World {
     const keeps = options.keepsHistory ?? false;
     const context = new Context(plan.seed, keeps !== false);
     this.context = context;
-    this.observer = new Observer(context, typeof keeps === 'function' ? keeps : () => keeps);
-    this.backbone = new Backbone(context, plan.topology, plan.seed, this.observer.tap);
+    const emissions = new Emissions((...connection) => this.backbone.deviceOf(...connection));
+    const { presenceUpdates } = plan.topology;
+    this.observer = new Observer(
+      context,
+      typeof keeps === 'function' ? keeps : () => keeps,
+      emissions,
+      presenceUpdates === undefined ? {} : { updatesPerWindow: presenceUpdates },
+    );
+    this.backbone = new Backbone(context, plan.topology, plan.seed, this.observer.tap, emissions);
     const owners = devicesOf(plan.people);
     this.devices = owners.map((person, index) => {
       const number = 1 + index - owners.indexOf(person);
@@ -133,6 +142,9 @@ export class World {
       this.sampler?.phase('all lanes once more', queue.nowUs);
       this.backbone.restartLanes();
       isQuiet = this.#settle();
+    }
+    if (isQuiet && this.plan.topology.watchesAtEnd === true) {
+      isQuiet = scatter(this.#stage(), this.plan.seed);
     }
     this.sampler?.finish();
     return this.#judge(isQuiet);
@@ -179,10 +191,14 @@ export class World {
       this.context.queue.after(deed.for * 1_000, () => device.start());
     } else if (deed.do === 'block') device.block(userId(deed.user), deed.on);
     else if (deed.do === 'watch') device.watch(userId(deed.user));
+    else if (deed.do === 'unwatch') device.unwatch(userId(deed.user));
     else tryTo(() => this.#doInConversation(device, deed));
   }
 
-  #doInConversation(device: Device, deed: Exclude<Deed, { readonly do: 'offline' | 'block' | 'watch' }>): void {
+  #doInConversation(
+    device: Device,
+    deed: Exclude<Deed, { readonly do: 'offline' | 'block' | 'watch' | 'unwatch' }>,
+  ): void {
     const conversation = this.#conversations[deed.in];
     if (conversation === undefined) return;
     const { a, b } = conversation;
@@ -190,7 +206,7 @@ export class World {
     if (a !== 0 && a !== device.user && b !== device.user) return;
     switch (deed.do) {
       case 'send':
-        device.messages(a, b, Math.max(12, deed.bytes), deed.count ?? 1);
+        device.messages(a, b, Math.max(12, deed.bytes), deed.count ?? 1, deed.ttl);
         return;
       case 'read':
         device.read(a, b);
@@ -276,7 +292,17 @@ export class World {
     return this.backbone.isIdle && this.devices.every(({ core }) => core.isLive && core.outboxSize === 0);
   }
 
+  #stage(): Stage {
+    const { context, observer, backbone, devices } = this;
+    const passUntil = (untilUs: number): void => {
+      context.queue.at(untilUs, () => {});
+      while (context.queue.nextUs <= untilUs) this.#step();
+    };
+    return { context, observer, backbone, devices, passUntil };
+  }
+
   #judge(isQuiet: boolean): Outcome {
+    if (isQuiet) tellTruth(this.#stage());
     const { context, observer, plan } = this;
     const nowhere = { device: 0, convA: 0, convB: 0, seq: 0 };
     const violations: Finding[] = context.flaws.map(({ place, ...flaw }) => ({ ...nowhere, ...place, ...flaw }));

@@ -79,11 +79,13 @@ const FIELDS = {
   /** BLOCK came to the device. */
   block: [device, user, on],
   watch: [device, user, on, at],
-  /** PRESENCE, TYPING came to the device. */
+  /** PRESENCE, TYPING came to the device; `at` is the server time at which it was sent, or 0: it is not counted. */
   presence: [device, user, on, at],
   typing: [device, user, at],
   /** Whether the user really is online from now on. */
   truth: [user, on, at],
+  /** Nothing has changed for a while, and all has arrived: what watchers were told must be true now. */
+  settled: [at],
 } as const satisfies Readonly<Record<string, readonly Field[]>>;
 
 export type HistoryOp = keyof typeof FIELDS;
@@ -204,6 +206,8 @@ export class HistoryChecker {
         return this.#presence.typing(event.device, event.user, event.at);
       case 'truth':
         return this.#presence.truth(event.user, event.on === 1, event.at);
+      case 'settled':
+        return this.#presence.finish(event.at);
       default:
         this.#feedConversation(event);
     }

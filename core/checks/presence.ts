@@ -75,7 +75,7 @@ export class PresenceChecker {
     this.#watchers.get(device)?.watches.clear();
   }
 
-  /** PRESENCE came to the device at `atMs` of server time. */
+  /** PRESENCE came to the device, sent at `atMs` of server time; 0: not known, and not counted. */
   told(device: number, user: number, isOnline: boolean, atMs: number): void {
     this.#count(device, user, atMs);
     const watch = this.#watcher(device).watches.get(user);
@@ -88,6 +88,7 @@ export class PresenceChecker {
   }
 
   #count(device: number, user: number, atMs: number): void {
+    if (atMs === 0) return;
     const watcher = this.#watcher(device);
     const { windowMs, updatesPerWindow } = this.#options;
     const window = Math.floor(atMs / windowMs);
@@ -103,7 +104,7 @@ export class PresenceChecker {
     );
   }
 
-  /** The end, at `atMs`: nothing changes any more. */
+  /** At `atMs` nothing has changed for a while: all that watchers were told must be true. At the end, and whenever things rest. */
   finish(atMs: number): void {
     for (const [device, { watches }] of this.#watchers) {
       for (const [user, watch] of watches) if (watch.untilMs > atMs) this.#judge(device, user, watch, atMs);
