@@ -1,7 +1,7 @@
 /** `dunlin load`: put load on a backbone, measure it from the intended time on, and verify every message. */
 
 import { randomInt } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { Command, Option } from 'commander';
@@ -22,6 +22,7 @@ import { mergeWorkload, parseWorkload, readField, type Workload, warmUpOf } from
 import { DunlinError } from '../core/errors.js';
 import { formatCount, formatMs, formatSpan } from '../reports/format.js';
 import { DEFAULT_URL, defaultDataDirectory } from './defaults.js';
+import { mustBeWritable, writeText } from './files.js';
 
 /** Sockets of one process: descriptors are often capped at 20,000. */
 const CONNECTIONS_PER_PROCESS_MAX = 15_000;
@@ -333,18 +334,10 @@ function summaryLines(result: LoadResult): string[] {
   return lines;
 }
 
-async function write(file: string, text: string, flag: string): Promise<void> {
-  try {
-    await writeFile(file, text);
-  } catch (error) {
-    throw new DunlinError(
-      `--${flag} ${file}: cannot be written: ${error instanceof Error ? error.message : String(error)}.`,
-    );
-  }
-}
-
 async function load(flags: LoadFlags): Promise<void> {
   const screen = process.stderr;
+  if (typeof flags.json === 'string') await mustBeWritable(flags.json, 'json');
+  if (flags.report !== undefined) await mustBeWritable(flags.report, 'report');
   const workloadAsked = await readWorkload(flags);
   const trace = await openTrace(flags, workloadAsked, (line) => screen.write(`${line}\n`));
   const plan = await makePlan(flags, adjust(workloadAsked, flags, trace), trace);
@@ -365,8 +358,8 @@ async function load(flags: LoadFlags): Promise<void> {
   const result = await run.run().finally(restore);
   result.trace = describeTrace(trace, result);
   const json = `${JSON.stringify(result, null, 2)}\n`;
-  if (typeof flags.json === 'string') await write(flags.json, json, 'json');
-  if (flags.report !== undefined) await write(flags.report, renderReport(result), 'report');
+  if (typeof flags.json === 'string') await writeText(flags.json, json, 'json');
+  if (flags.report !== undefined) await writeText(flags.report, renderReport(result), 'report');
   for (const line of summaryLines(result)) screen.write(`${line}\n`);
   if (flags.json === true) process.stdout.write(json);
   else process.stdout.write(`${result.verdict}\n`);

@@ -1,5 +1,4 @@
 /** Files that `dunlin sim --report` writes. */
-import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { drawPlan, type Plan } from '../sim/plan.js';
 import { renderRunReport } from '../sim/report/run-report.js';
@@ -8,13 +7,14 @@ import { renderSwarmReport } from '../sim/report/swarm-report.js';
 import type { SwarmStatistics } from '../sim/report/swarm-statistics.js';
 import type { SwarmResult } from '../sim/swarm.js';
 import { World } from '../sim/world.js';
+import { writeText } from './files.js';
 
 /** Failed seeds that get a page of their own, the first ones. */
 const PAGES_MAX = 20;
 
 /** The page of a run that took samples. */
 export async function saveRunReport(file: string, report: RunReport): Promise<void> {
-  await writeFile(file, renderRunReport(report));
+  await writeText(file, renderRunReport(report), 'report');
   console.error(`report: ${file}`);
 }
 
@@ -44,10 +44,10 @@ export async function saveSwarmReport(file: string, { describe, ...swarm }: Swar
   const stem = file.replace(/\.html?$/i, '');
   for (const { seed } of swarm.result.failures.slice(0, PAGES_MAX)) {
     const page = `${stem}-seed-${seed}.html`;
-    await writeFile(page, renderSeed(seed, describe));
+    await writeText(page, renderSeed(seed, describe), 'report');
     pages.set(seed, encodeURIComponent(basename(page)));
   }
   const command = `dunlin sim swarm --from ${swarm.from} --seeds ${swarm.count}`;
-  await writeFile(file, renderSwarmReport({ ...swarm, command, pages }));
+  await writeText(file, renderSwarmReport({ ...swarm, command, pages }), 'report');
   console.error(`report: ${file}${pages.size === 0 ? '' : `, and the pages of ${pages.size} seeds beside it`}`);
 }

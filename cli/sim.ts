@@ -1,5 +1,4 @@
 /** `dunlin sim`: worlds from seeds, one or many, and what happened in them. */
-import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
@@ -15,6 +14,7 @@ import type { Scenario } from '../sim/scenario-read.js';
 import { type SwarmResult, swarm } from '../sim/swarm.js';
 import { timeline } from '../sim/timeline.js';
 import { type Outcome, World } from '../sim/world.js';
+import { mustBeWritable, writeText } from './files.js';
 import { durationMs, wholeNumber } from './flags.js';
 import { addPeakCommand } from './sim-peak.js';
 import { saveRunReport, saveSwarmReport } from './sim-report.js';
@@ -134,6 +134,7 @@ interface RunFlags extends WorldFlags {
 async function run(flags: RunFlags): Promise<void> {
   const scenario = worldOf(flags);
   if (flags.save !== undefined) await saveScenario(flags.save, scenario);
+  if (flags.report !== undefined) await mustBeWritable(flags.report, 'report');
   const startMs = performance.now();
   const world = new World(scenario.plan, { takesSamples: flags.report !== undefined });
   const outcome = world.run();
@@ -195,6 +196,8 @@ interface SwarmFlags {
 
 async function runSwarm(flags: SwarmFlags): Promise<void> {
   const { seeds: count, from, minutes, workers, json } = flags;
+  if (flags.report !== undefined) await mustBeWritable(flags.report, 'report');
+  if (typeof json === 'string') await mustBeWritable(json, 'json');
   const startMs = Date.now();
   let done = 0;
   let messages = 0;
@@ -234,7 +237,7 @@ async function tell(result: SwarmResult, wallSeconds: number, json: string | tru
   if (json !== undefined) {
     const text = JSON.stringify({ ...result, wallSeconds, marks: Object.fromEntries(result.marks) });
     if (json === true) console.log(text);
-    else await writeFile(json, `${text}\n`);
+    else await writeText(json, `${text}\n`, 'json');
   }
   if (json === true) return;
   const { seeds, messages, deliveries, failures, neverReached } = result;

@@ -8,7 +8,7 @@ import { escape } from './page.js';
 const POINTS_MAX = 400;
 
 /** An axis of time has so much closer ticks than one of values: it is longer. */
-const TICKS_SHARE = 0.6;
+const TICKS_SHARE = 0.5;
 
 /** Height of one of several that lie side by side in a row. */
 const SLOT_PX = 8;

@@ -85,7 +85,7 @@ for (const times of document.querySelectorAll('.times')) {
     times.style.setProperty('--from', from); times.style.setProperty('--span', span);
     times.classList.toggle('close', span < whole * 0.999);
     for (const svg of times.querySelectorAll('.chart svg')) svg.setAttribute('viewBox', from + ' 0 ' + span + ' 100');
-    const step = niceStep(span * 0.6), ticks = [];
+    const step = niceStep(span * 0.5), ticks = [];
     for (let at = Math.ceil(from / step) * step; at <= from + span * 1.0001; at += step) ticks.push(at);
     for (const xs of times.querySelectorAll('.xs')) xs.replaceChildren(...ticks.map((at) => {
       const tick = document.createElement('span');

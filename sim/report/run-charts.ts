@@ -80,9 +80,9 @@ export function drawCharts(shown: Shown): string {
   const { sampler, bands } = shown;
   const { samples, bucketMs, endMs } = sampler;
   const times = samples.map((_, n) => Math.min(endMs, (n + 0.5) * bucketMs) / 1_000);
-  // What befalls one device is in its row: it would paint all charts and explain none.
+  // What befalls one device, or one thread for long, is in its row: it would paint all charts and explain none.
   const behind = bands
-    .filter(({ target }) => target !== 'device')
+    .filter(({ target, toMs }) => target === 'everything' || (target !== 'device' && toMs === undefined))
     .slice(0, BEHIND_MAX)
     .map((band) => drawBand(band, 'behind', ''))
     .join('');

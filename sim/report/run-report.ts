@@ -46,7 +46,7 @@ function timesSection(shown: Shown): string {
     ['s-drain', 'drains'],
   ]);
   const html = `${tools(shown)}${phaseRow(shown)}<div class="plot">${timeTicks(end)}</div>${wrongRow(shown)}
-<h2>What broke</h2>${legend(broken)}${bands.length === 0 ? '<p class="note">Nothing.</p>' : faultRows(bands)}
+<h2>What broke</h2>${legend(broken)}${bands.length === 0 ? '<p class="note">Nothing.</p>' : `${faultRows(bands)}<p class="note">As planned: what a lane or a gateway suffers is over when it dies, and all is over when everything heals.</p>`}
 ${drawCharts(shown)}${samplesTable(shown)}
 <h2>Who owned which partition</h2>${ownerLegend}<div class="owners">${partitionRows(shown)}${gatewayRows(shown)}</div><div class="plot">${timeTicks(end)}</div>${livesTable(shown)}`;
   return `<section class="card wide">${overTime(end, html)}</section>`;
