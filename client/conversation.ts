@@ -12,6 +12,7 @@
 
 import { CLIENT_RETRY_BASE_MS, CLIENT_RETRY_MAX_MS, CLIENT_WINDOW } from '../core/limits.js';
 import type { Prng } from '../core/prng.js';
+import { Mark, reached } from '../core/probe.js';
 
 export interface Entry {
   readonly kind: number;
@@ -160,7 +161,10 @@ export class Conversation {
     if (this.nextCounter < first) this.nextCounter = first;
     for (let i = this.#indexOf(this.nextCounter); i < this.#entries.length; i++) {
       const entry = this.#entries[i]!;
-      if (entry.counter - first >= this.window) return undefined;
+      if (entry.counter - first >= this.window) {
+        reached(Mark.CLIENT_WINDOW_FULL);
+        return undefined;
+      }
       if (!entry.settled) return entry;
       this.nextCounter = entry.counter + 1;
     }

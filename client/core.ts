@@ -21,6 +21,7 @@
  *    application has acknowledged, and everything behind it is delivered again, outcomes included; with `'messages'` only
  *    messages wait for it; with `'auto'` an event counts as processed when its handler returns.
  */
+
 import { CloseCodes, DunlinError, ErrorCodes, errorOfCode } from '../core/errors.js';
 import { Flag, isSequenced, Kind, scanFrame, viewOf } from '../core/frame.js';
 import { isConversation, isDeviceNumber, isUserId, numberOfDevice, userOfDevice } from '../core/ids.js';
@@ -44,6 +45,7 @@ import {
 } from '../core/limits.js';
 import { readMembers } from '../core/members.js';
 import type { Prng } from '../core/prng.js';
+import { buggify, Mark, reached, Site } from '../core/probe.js';
 import { checkSend, checkUser, savedEntry } from './check-calls.js';
 import { Conversation, type Entry } from './conversation.js';
 import { type ClientEvents, GapReason } from './events.js';
@@ -271,6 +273,7 @@ export class ClientCore {
   /** Lets time pass. Cheap when nothing is due. */
   tick(nowMs: number): void {
     if (this.#link.isDead(nowMs)) {
+      reached(Mark.CLIENT_LINK_DEAD);
       this.#drop(CloseCodes.IDLE.code, CloseCodes.IDLE.reason, nowMs);
       return;
     }
@@ -309,7 +312,9 @@ export class ClientCore {
   #checkOutcomes(nowMs: number): void {
     this.#checkAtMs = NEVER;
     for (const conversation of this.#conversations()) {
-      if (conversation.onWire && nowMs - conversation.progressAtMs >= CLIENT_OUTCOME_TIMEOUT_MS) {
+      const isOverdue = nowMs - conversation.progressAtMs >= CLIENT_OUTCOME_TIMEOUT_MS;
+      if (conversation.onWire && (isOverdue || buggify(Site.CLIENT_SENDS_AGAIN_EARLY))) {
+        reached(Mark.CLIENT_OUTCOME_TIMED_OUT);
         this.#goBack(conversation, conversation.firstCounter, nowMs);
       }
       conversation.infoSent = false;
@@ -329,7 +334,9 @@ export class ClientCore {
   }
 
   #armCheck(nowMs: number): void {
-    if (this.#checkAtMs === NEVER) this.#checkAtMs = nowMs + CLIENT_OUTCOME_TIMEOUT_MS;
+    if (this.#checkAtMs !== NEVER) return;
+    const isEarly = buggify(Site.CLIENT_SENDS_AGAIN_EARLY);
+    this.#checkAtMs = nowMs + (isEarly ? ACK_DELAY_MS : CLIENT_OUTCOME_TIMEOUT_MS);
   }
 
   /**
@@ -357,6 +364,7 @@ export class ClientCore {
     if (output.frames > 0 && this.#ackAtMs !== NEVER && output.hasRoom(0)) this.#writeAck();
     const isDone = this.#control.length === 0 && this.#readyHead === this.#ready.length;
     if (this.#byeDue && (isDone || !this.isLive) && output.hasRoom(0)) {
+      if (this.#outbox > 0) reached(Mark.CLIENT_GOODBYE_WITH_UNSENT);
       output.write(Kind.BYE, 0, 0, 0, 0, 0, 0, 0, EMPTY);
       this.#byeSent = true;
     }
@@ -405,6 +413,7 @@ export class ClientCore {
 
   #hasRoom(payloadBytes: number): boolean {
     const { frames, byteLength } = this.#output;
+    if (frames > 0 && buggify(Site.CLIENT_SENDS_SMALL_MESSAGES)) return false;
     return this.#output.hasRoom(payloadBytes) && this.#pace.allows(frames + 1, byteLength);
   }
 
@@ -434,6 +443,7 @@ export class ClientCore {
       const entry = conversation.nextToSend();
       if (entry === undefined) return true;
       if (!this.#hasRoom(entry.payload.length)) return false;
+      if (entry.transmissions > 0) reached(Mark.CLIENT_SENT_AGAIN);
       output.write(entry.kind, entry.flags, a, b, entry.counter, 0, 0, entry.extra, entry.payload);
       conversation.transmitted(entry, nowMs);
       this.#armCheck(nowMs);
@@ -458,7 +468,10 @@ export class ClientCore {
     const extra = kind === Kind.GROUP_ROLE ? (options.role ?? 0) : (options.ttlSeconds ?? 0);
     checkSend(kind, flags, extra, convA, payload);
     const conversation = this.#open(convA, convB);
-    if (this.#outbox >= this.#outboxMax) return 0;
+    if (this.#outbox >= this.#outboxMax) {
+      reached(Mark.CLIENT_OUTBOX_FULL);
+      return 0;
+    }
     if (conversation.lastCounter >= SEQUENCE_MAX) {
       throw new DunlinError('This device has used up its 2^32 − 1 counters in this conversation.');
     }
@@ -480,6 +493,7 @@ export class ClientCore {
     if (wanted <= conversation.readWanted) return;
     conversation.readWanted = wanted;
     this.#revision++;
+    if (conversation.readWaits) reached(Mark.CLIENT_READS_TOGETHER);
     if (!this.isLive || conversation.readWaits) return;
     conversation.readWaits = true;
     this.#reads.push(conversation);
@@ -562,8 +576,10 @@ export class ClientCore {
     if (position <= this.#position) return;
     this.#position = position;
     this.#revision++;
-    if (++this.#unackedEntries >= ACK_ENTRIES) this.#ackAtMs = nowMs;
-    else if (this.#ackAtMs === NEVER) this.#ackAtMs = nowMs + ACK_DELAY_MS;
+    if (++this.#unackedEntries >= ACK_ENTRIES || buggify(Site.CLIENT_ACKS_AT_ONCE)) this.#ackAtMs = nowMs;
+    else if (this.#ackAtMs === NEVER) {
+      this.#ackAtMs = nowMs + (buggify(Site.CLIENT_ACKS_LATER) ? 5 * ACK_DELAY_MS : ACK_DELAY_MS);
+    }
   }
 
   // --- what the server says -----------------------------------------------------------------------------------------------------
@@ -620,6 +636,7 @@ export class ClientCore {
     const last = conversation.lastSeq;
     if (seq === last + 1 || (last === 0 && seq > 0)) return true;
     if (seq <= last) {
+      reached(Mark.CLIENT_SAW_A_REPETITION);
       this.#deliver(frame.inbox, false, nowMs);
       return false;
     }
@@ -741,6 +758,7 @@ export class ClientCore {
     const entry = this.#entryOfOutcome(conversation, counter);
     if (entry === undefined) return;
     if (conversation.countersKnown && entry.transmissions > 1) {
+      reached(Mark.CLIENT_DUPLICATE_SETTLED);
       this.#settle(conversation, entry, nowMs);
       this.#deliver(this.#received, false, nowMs, conversation, 0, entry);
       this.#events.sent?.(conversation.a, conversation.b, counter, seq, timeMs, entry.tag);
@@ -753,6 +771,7 @@ export class ClientCore {
   /** Sends nothing more before INFO has told where the counters stand. */
   #resync(conversation: Conversation): void {
     if (conversation.resyncing) return;
+    reached(Mark.CLIENT_ASKED_WHERE_COUNTERS_STAND);
     conversation.resyncing = true;
     this.info(conversation.a, conversation.b);
   }
@@ -974,7 +993,8 @@ export class ClientCore {
     const { convA, convB } = frame;
     const slot = (convA ^ convB) & RECENT_MASK;
     const recent = this.#recent[slot];
-    if (recent !== undefined && recent.a === convA && recent.b === convB) return recent;
+    const isIt = recent !== undefined && recent.a === convA && recent.b === convB;
+    if (isIt && !buggify(Site.CLIENT_FORGETS_RECENT)) return recent;
     const known = this.#lookUp(convA, convB);
     if (known !== undefined && known.a === convA && known.b === convB) {
       this.#recent[slot] = known;

@@ -2,9 +2,11 @@
  * The state of a client's connection, without the connection: when to connect, when to ping, when to give up. All times are
  * milliseconds of one clock that never falls.
  */
+
 import { CloseCodes, mayReconnect } from '../core/errors.js';
 import { BACKOFF_BASE_MS, BACKOFF_MAX_MS, CLIENT_CONNECT_TIMEOUT_MS } from '../core/limits.js';
 import type { Prng } from '../core/prng.js';
+import { buggify, Mark, reached, Site } from '../core/probe.js';
 
 export const LinkState = {
   /** Not to be connected: not started, or closed for good. */
@@ -129,12 +131,14 @@ export class Link {
     }
     this.state = LinkState.OFFLINE;
     if (effective === CloseCodes.DRAINING.code && this.#failures === 0) {
+      reached(Mark.CLIENT_CAME_BACK_AT_ONCE);
       this.#failures = 1;
       this.reconnectAtMs = nowMs;
       return effective;
     }
     const ceilingMs = Math.min(BACKOFF_BASE_MS * 2 ** this.#failures, BACKOFF_MAX_MS);
-    const floorMs = this.#failures === 0 ? 0 : ceilingMs / 2;
+    const isLater = buggify(Site.CLIENT_RECONNECTS_LATER);
+    const floorMs = isLater ? ceilingMs : this.#failures === 0 ? 0 : ceilingMs / 2;
     this.#failures++;
     this.reconnectAtMs = nowMs + retryAfterMs + this.#random.between(floorMs, ceilingMs);
     return effective;

@@ -5,10 +5,12 @@
  * Bounds: an open batch that finds no room in the log's ring grows to BATCH_TARGET_BYTES, and with what must not be lost (acks,
  * the coming and going of connections) to BATCH_BYTES_MAX, and no further: `builder` refuses.
  */
+
 import { BatchAt, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
 import { frameLength } from '../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
 import { AppendOutcome, type LogProducer, Refusal, TOPICS } from '../core/ports.js';
+import { buggify, Mark, reached, Site } from '../core/probe.js';
 import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 
 /** Told about every frame of a batch that the log did not take. */
@@ -73,7 +75,8 @@ export class Batching {
   /** The builder that takes `bytes` more for a partition, or undefined if the log is too far behind. */
   builder(topic: number, partition: number, bytes: number, bytesMax = BATCH_TARGET_BYTES): BatchBuilder | undefined {
     let builder = this.#open[topic]![partition];
-    if (builder !== undefined && builder.byteLength + bytes > BATCH_TARGET_BYTES && builder.count > 0) {
+    const isFull = builder !== undefined && builder.byteLength + bytes > BATCH_TARGET_BYTES;
+    if (builder !== undefined && builder.count > 0 && (isFull || buggify(Site.GATEWAY_BATCH_CLOSED_EARLY))) {
       if (this.#handOver(topic, partition, builder)) {
         this.#dirty[topic] = this.#dirty[topic]!.filter((dirty) => dirty !== partition);
         builder = undefined;
@@ -109,7 +112,11 @@ export class Batching {
   #handOver(topic: number, partition: number, builder: BatchBuilder): boolean {
     // The number wraps with the ring's 32-bit tag; at most a few thousand batches are in flight.
     const tag = (this.#options.incarnation * 2 ** 20 + (this.#batchNumber % 2 ** 20)) >>> 0;
-    if (!this.#options.producer.append(topic, partition, builder.finish(), tag)) return false;
+    const isRefused = buggify(Site.GATEWAY_BATCH_REFUSED);
+    if (isRefused || !this.#options.producer.append(topic, partition, builder.finish(), tag)) {
+      reached(Mark.BATCH_FOUND_NO_ROOM);
+      return false;
+    }
     this.#batchNumber++;
     this.#open[topic]![partition] = undefined;
     this.#inFlight[topic]!.push({ tag, partition, builder });
@@ -122,7 +129,7 @@ export class Batching {
     return this.#options.producer.outcomes((tag, outcome, _offset, refusal) => {
       const topic = this.#inFlight.findIndex((batches) => batches[0]?.tag === tag);
       // Not ours: of the gateway thread before this one.
-      if (topic < 0) return;
+      if (topic < 0) return reached(Mark.BATCH_OF_AN_EARLIER_GATEWAY);
       const batch = this.#inFlight[topic]!.shift()!;
       if (outcome !== AppendOutcome.DURABLE) this.#tellLost(batch, topic, outcome, refusal);
       batch.builder.reset();
@@ -134,6 +141,7 @@ export class Batching {
   #tellLost({ builder, partition }: InFlight, topic: number, outcome: number, reason: number): void {
     const { metrics, lost } = this.#options;
     metrics.add(outcome === AppendOutcome.REFUSED ? Counter.append_refused_total : Counter.append_unknown_total);
+    reached(outcome === AppendOutcome.REFUSED ? Mark.BATCH_REFUSED : Mark.BATCH_UNKNOWN);
     const refusal = outcome === AppendOutcome.REFUSED ? reason : Refusal.FAILED;
     const { bytes, view } = builder;
     for (let at: number = BatchAt.ENTRIES; at < builder.byteLength; at += frameLength(view, at)) {

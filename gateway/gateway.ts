@@ -2,12 +2,14 @@
  * A gateway: sessions on one side, the log and the user lanes on the other. Takes everything it needs as ports, so that it runs
  * over real sockets and threads (gateway-worker.ts) and over fakes in tests.
  */
+
 import type { Batch } from '../core/batch.js';
 import { type CloseCode, CloseCodes, ErrorCodes } from '../core/errors.js';
 import { At, encodeFrame, Flag, frameLength, Kind, makeFrame, readU53, writeFrame } from '../core/frame.js';
 import { deviceKey, partitionOfUser, userOfDevice } from '../core/ids.js';
 import { ADMISSIONS_BURST, CONNECTIONS_PER_USER_MAX, FRAME_HEADER_BYTES, HELLO_TIMEOUT_MS } from '../core/limits.js';
 import { type Clock, type LogProducer, Refusal as LogRefusal, Topic } from '../core/ports.js';
+import { buggify, Mark, reached, Site } from '../core/probe.js';
 import { Batching, type LostFrame } from './batching.js';
 import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import { Hub, Session } from './hub.js';
@@ -109,13 +111,14 @@ export class Gateway {
 
   /** Takes outcomes and deliveries that are there. True: there is more. */
   poll(): boolean {
-    this.#batching.settle();
+    const isLater = buggify(Site.GATEWAY_HEARS_OUTCOMES_LATER);
+    if (!isLater) this.#batching.settle();
     this.#answerRefused();
     const nowMs = this.#options.clock.monotonicMs();
     this.#outbound.release(nowMs);
     const more = this.#takeEgress();
     this.#outbound.flush(nowMs);
-    return more;
+    return more || isLater;
   }
 
   /** One pass: what comes for one socket in all its batches goes out as one message. */
@@ -124,7 +127,7 @@ export class Gateway {
       const batch = this.#options.egress.poll();
       if (batch === undefined) return false;
       this.#outbound.deliver(batch);
-      if (this.#outbound.pendingBytes > PASS_BYTES_MAX) return true;
+      if (this.#outbound.pendingBytes > PASS_BYTES_MAX || buggify(Site.GATEWAY_TAKES_ONE_BATCH)) return true;
     }
     return true;
   }
@@ -157,6 +160,7 @@ export class Gateway {
     for (const session of this.hub.sessions()) {
       if (session.expiresAtMs <= wall) this.closeSession(session, CloseCodes.TOKEN_EXPIRED);
       else if (session.state === SessionState.HELLO && now - session.openedAtMs > HELLO_TIMEOUT_MS) {
+        reached(Mark.HELLO_TOO_LATE);
         this.closeSession(session, CloseCodes.HELLO_TIMEOUT);
       }
     }
@@ -170,7 +174,8 @@ export class Gateway {
     const refusal = this.#refuse(upgrade);
     if (refusal !== undefined) return refusal;
     const nowMs = clock.monotonicMs();
-    if (!take(this.#admissions, 1, admissionsPerSecond, this.#admissionsBurst, nowMs)) {
+    const mayCome = take(this.#admissions, 1, admissionsPerSecond, this.#admissionsBurst, nowMs);
+    if (!mayCome || buggify(Site.GATEWAY_REFUSES_ADMISSION)) {
       this.#options.metrics.add(Counter.admissions_refused_total);
       return this.#later('Too many sessions start at once.', RETRY_AFTER_S_MAX);
     }
@@ -298,10 +303,13 @@ export class Gateway {
   #lost(frame: Parameters<LostFrame>[0]): void {
     const { bytes, view, at, topic, refusal } = frame;
     const kind = bytes[at + At.KIND]!;
-    if (HANDED_ON_AGAIN.has(kind) && this.#again(frame)) return;
+    if (HANDED_ON_AGAIN.has(kind) && this.#again(frame)) return reached(Mark.FRAME_HANDED_ON_AGAIN);
     const session = this.hub.device(readU53(view, at + At.DEVICE));
     if (session === undefined) return;
-    if (topic === Topic.USER) return this.closeSession(session, CloseCodes.BACKBONE_LOST);
+    if (topic === Topic.USER) {
+      reached(Mark.CONNECTION_CLOSED_SINCE_THE_LOG_FAILED);
+      return this.closeSession(session, CloseCodes.BACKBONE_LOST);
+    }
     if (kind === Kind.TYPING) return;
     let replies = this.#refusals.get(session);
     if (replies === undefined) this.#refusals.set(session, (replies = new Replies()));
@@ -339,6 +347,7 @@ export class Gateway {
       if (left-- === 0) return false;
       const { next } = transition(session.state, SessionEvent.DRAIN);
       session.state = next;
+      reached(Mark.SENT_AWAY);
       session.socket?.send(message);
       this.closeSession(session, CloseCodes.DRAINING);
     }

@@ -5,6 +5,7 @@
  *
  * A bad frame is rejected and the next one looked at, as long as it is known where that begins; otherwise the connection ends.
  */
+
 import { BatchAt, BatchFlag } from '../core/batch.js';
 import { canonicalTable, checkDeviceTable } from '../core/device-table.js';
 import { type CloseCode, CloseCodes, type ErrorCode, ErrorCodes } from '../core/errors.js';
@@ -35,6 +36,7 @@ import {
 } from '../core/limits.js';
 import { readLooseFrame } from '../core/msgpack.js';
 import { Topic } from '../core/ports.js';
+import { buggify, Mark, reached, Site } from '../core/probe.js';
 import type { Batching } from './batching.js';
 import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { Session } from './hub.js';
@@ -171,7 +173,10 @@ export class Inbound {
     const a = readU53(view, at + At.CONV_A);
     const b = readU53(view, at + At.CONV_B);
     if (!isConversation(a, b)) return this.#bad(session, view, at, ErrorCodes.BAD_CONVERSATION);
-    if (isSequenced(kind) && this.#options.isBusy()) return this.#busy(session, view, at);
+    if (isSequenced(kind) && (this.#options.isBusy() || buggify(Site.GATEWAY_IS_BUSY))) {
+      reached(Mark.SEND_REFUSED_WHILE_BUSY);
+      return this.#busy(session, view, at);
+    }
     if ((bytes[at + At.FLAGS]! & Flag.DEVICE_TABLE) !== 0 && kind === Kind.MESSAGE) {
       const table = this.#canonicalTable(bytes, view, at, length);
       if (table !== undefined) return this.#toConversation(session, kind, table, viewOf(table), 0, table.length);

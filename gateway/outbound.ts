@@ -11,6 +11,7 @@
  * when the socket has drained the inbox is asked for from the last position that was sent. So nothing is dropped for good, and
  * nothing grows without bound.
  */
+
 import { type Batch, BatchAt, BatchBuilder, TARGET_BYTES, TargetAt, TargetFlag } from '../core/batch.js';
 import { type CloseCode, CloseCodes } from '../core/errors.js';
 import { At, Flag, frameLength, Kind, readU53, viewOf } from '../core/frame.js';
@@ -23,6 +24,7 @@ import {
   SOCKET_BUFFER_BYTES_LOW,
   SOCKET_BUFFER_BYTES_MAX,
 } from '../core/limits.js';
+import { buggify, Mark, reached, Site } from '../core/probe.js';
 import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { Hub, Session } from './hub.js';
 import { Action, SessionEvent, SessionState, sends, transition } from './session.js';
@@ -84,6 +86,7 @@ export class Outbound {
       // Gone out meanwhile, with something else, or its connection ended.
       if (bytes === undefined || session.socket === undefined) continue;
       session.held = undefined;
+      reached(Mark.ANSWERS_HELD_THEIR_TIME);
       this.#writes++;
       this.#bytesOut += bytes.length;
       if (session.socket.send(bytes)) this.#afterSend(session);
@@ -142,6 +145,7 @@ export class Outbound {
   #target(bytes: Uint8Array, view: DataView, frameAt: number, length: number, at: number): void {
     const session = this.#options.hub.connection(view.getUint32(at + TargetAt.CONNECTION, true));
     if (session === undefined || view.getUint32(at + TargetAt.INCARNATION, true) !== this.#options.incarnation >>> 0) {
+      reached(Mark.EGRESS_OF_ANOTHER_CONNECTION);
       this.#dropped++;
       return;
     }
@@ -154,6 +158,8 @@ export class Outbound {
       return;
     }
     if (!this.#isWanted(session, kind, view, frameAt, at)) {
+      const isStale = view.getUint32(at + TargetAt.TOKEN, true) !== session.token;
+      reached(isStale ? Mark.EGRESS_OF_AN_EARLIER_TOKEN : Mark.EGRESS_REPEATED);
       this.#dropped++;
       return;
     }
@@ -250,11 +256,12 @@ export class Outbound {
   #write(session: Session, first: number, nowMs: number): boolean {
     let at = this.#takeHeld(session);
     let frames = session.heldFrames;
-    let canWait = session.closeWith === undefined && !session.wantsPull;
+    let canWait = session.closeWith === undefined && !session.wantsPull && !buggify(Site.GATEWAY_HOLDS_NO_ANSWER);
     for (let link = first; link >= 0; link = this.#links[link * LINK_WORDS + Link.NEXT]!) {
       const word = link * LINK_WORDS;
       const length = this.#lengthOf(word);
-      if (at + length > this.#message.length || frames === FRAMES_PER_MESSAGE_MAX) {
+      const isFull = at + length > this.#message.length || frames === FRAMES_PER_MESSAGE_MAX;
+      if (isFull || (at > 0 && buggify(Site.GATEWAY_MESSAGE_SENT_EARLY))) {
         if (!this.#send(session, at)) return false;
         at = 0;
         frames = 0;
@@ -284,6 +291,7 @@ export class Outbound {
       session.heldFrames = 0;
       return 0;
     }
+    reached(Mark.ANSWERS_WENT_ALONG);
     this.#message.set(held);
     return held.length;
   }
@@ -331,8 +339,11 @@ export class Outbound {
   /** Backpressure: too much unsent in a live session, or little enough to go on. */
   #afterSend(session: Session): void {
     const buffered = session.socket?.bufferedBytes() ?? 0;
-    if (buffered > SOCKET_BUFFER_BYTES_MAX) this.#event(session, SessionEvent.OVERFULL);
-    else if (session.wantsPull && buffered < SOCKET_BUFFER_BYTES_LOW) this.drained(session);
+    const isOverfull = buffered > SOCKET_BUFFER_BYTES_MAX;
+    if (isOverfull || buggify(Site.GATEWAY_SOCKET_OVERFULL)) {
+      this.#event(session, SessionEvent.OVERFULL);
+      if (!isOverfull) this.drained(session);
+    } else if (session.wantsPull && buffered < SOCKET_BUFFER_BYTES_LOW) this.drained(session);
   }
 
   /** The session's socket has little unsent. */
@@ -346,6 +357,7 @@ export class Outbound {
     session.state = next;
     switch (action) {
       case Action.NEW_TOKEN:
+        reached(Mark.SOCKET_OVERFULL);
         session.token = (session.token + 1) >>> 0;
         session.wantsPull = false;
         this.#options.metrics.add(Counter.catch_up_turns_total);
@@ -355,6 +367,7 @@ export class Outbound {
         return;
       case Action.PULL:
       case Action.PULL_AGAIN:
+        reached(action === Action.PULL ? Mark.PIECE_PULLED : Mark.SOCKET_DRAINED);
         session.wantsPull = false;
         this.#options.pull(session);
         return;

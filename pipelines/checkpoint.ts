@@ -14,6 +14,7 @@ import { DunlinError } from '../core/errors.js';
 import { baseKey, deltaKey, fenceKey, metaKey } from '../core/keys.js';
 import { STORE_TRANSACTION_BYTES_MAX } from '../core/limits.js';
 import type { Expectation, KeyRange, Put, StoreTransaction } from '../core/ports.js';
+import { buggify, Site } from '../core/probe.js';
 import { keyBytes } from './outbox.js';
 
 export interface Meta {
@@ -125,9 +126,10 @@ const TRANSACTION_ROOM_BYTES = STORE_TRANSACTION_BYTES_MAX - 100_000;
 /** Splits puts so that each part fits into a transaction. */
 export function splitPuts(puts: readonly Put[]): Put[][] {
   const parts: Put[][] = [[]];
+  const room = buggify(Site.COMMITS_IN_PARTS) ? 1 : TRANSACTION_ROOM_BYTES;
   let bytes = 0;
   for (const put of puts) {
-    if (bytes + sizeOf(put) > TRANSACTION_ROOM_BYTES && bytes > 0) {
+    if (bytes + sizeOf(put) > room && bytes > 0) {
       parts.push([]);
       bytes = 0;
     }

@@ -12,6 +12,7 @@
  * recognised as repeated, and never skips one. A deposed lane's outputs are those its successor emits too; its commits fail
  * at the fence.
  */
+
 import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
 import { DunlinError } from '../core/errors.js';
 import { Kind, makeFrame, writeFrame } from '../core/frame.js';
@@ -28,6 +29,7 @@ import {
   TOPICS,
   Topic,
 } from '../core/ports.js';
+import { buggify, Mark, reached, Site } from '../core/probe.js';
 import type { Fetched, Stage } from '../core/stage.js';
 import { Destination, keyBytes, keyText, Outbox, type Send, Streams } from './outbox.js';
 import { Partition, PartitionState } from './partition.js';
@@ -121,7 +123,7 @@ export class Lane {
     this.#options = options;
     this.#topic = options.stageId === StageId.CONVERSATION ? Topic.CONVERSATION : Topic.USER;
     const kind = options.stageId === StageId.CONVERSATION ? SourceKind.CONVERSATION : SourceKind.USER;
-    this.#gathered = new Streams(sourceId(kind, options.partitions[0] ?? 0));
+    this.#gathered = new Streams(sourceId(kind, options.partitions[0] ?? 0), Site.OUTBOX_SPLITS_GATHERED);
     const context = { store: options.store, newTag: (partition: Partition) => this.#tagFor(partition) };
     this.#partitions = options.partitions.map((number) => {
       const stage = options.createStage(number);
@@ -184,10 +186,11 @@ export class Lane {
 
   #takeAnswers(nowMs: number): boolean {
     let progress = this.#options.producer.outcomes((tag, outcome, _offset, refusal) => {
-      if (Math.floor(tag / TOPICS) !== this.#options.incarnation) return;
+      if (Math.floor(tag / TOPICS) !== this.#options.incarnation) return reached(Mark.LANE_OUTCOME_OF_AN_EARLIER_START);
       const topic = tag % TOPICS;
       // An output that is not durable leaves a hole that only a replay from the last commit fills: start again from there.
       if (outcome !== AppendOutcome.DURABLE) {
+        reached(Mark.LANE_OUTPUT_NOT_DURABLE);
         throw new DunlinError(`the log did not take an output of this lane (outcome ${outcome}, refusal ${refusal})`);
       }
       this.#durable[topic]!++;
@@ -247,6 +250,7 @@ export class Lane {
   /** Goes on with what steps wrote and found no room for. True when nothing of it is left; the gathered may still grow. */
   #emit(): boolean {
     if (this.#emitting?.outbox.flush(this.#sendBatch) === false) {
+      reached(Mark.LANE_OUTPUT_FOUND_NO_ROOM);
       this.counters.stalledTurns++;
       return false;
     }
@@ -257,8 +261,10 @@ export class Lane {
   /** Sends what was gathered. False: some of it found no room; no step is taken before it has. */
   #emitGathered(): boolean {
     this.#isSendingGathered = !this.#gathered.flush(this.#sendBatch);
-    if (this.#isSendingGathered) this.counters.stalledTurns++;
-    return !this.#isSendingGathered;
+    if (!this.#isSendingGathered) return true;
+    reached(Mark.LANE_GATHERED_FOUND_NO_ROOM);
+    this.counters.stalledTurns++;
+    return false;
   }
 
   #tag(topic: number): number {
@@ -267,6 +273,7 @@ export class Lane {
 
   #send(destination: number, topic: number, number: number, batch: Uint8Array): boolean {
     const { egress, producer } = this.#options;
+    if (buggify(Site.LANE_OUTPUT_REFUSED)) return false;
     const sent =
       destination === Destination.GATEWAY
         ? egress!.offer(number, batch)
@@ -281,9 +288,13 @@ export class Lane {
     if (this.#state !== LaneState.RUNNING) return false;
     if (this.#fetch !== undefined) {
       // What was done does not wait for what is fetched.
-      if (this.#gathered.bytes > 0) this.#emitGathered();
+      if (this.#gathered.bytes > 0) {
+        reached(Mark.LANE_GATHERED_SENT_WHILE_FETCHING);
+        this.#emitGathered();
+      }
       return false;
     }
+    if (buggify(Site.LANE_TAKES_NO_BATCH)) return true;
     const batch = this.#consumer!.poll();
     if (batch === undefined) {
       const hadGathered = this.#gathered.bytes > 0;
@@ -303,13 +314,16 @@ export class Lane {
   #prefetch(partition: Partition, batch: Batch): boolean {
     const wanted = new Set<string>();
     partition.stage.needs(batch, (key) => wanted.add(keyText(key)));
-    if (wanted.size === 0) return false;
+    if (wanted.size === 0 && !buggify(Site.LANE_FETCHES_NOTHING)) return false;
+    if (wanted.size > 0) reached(Mark.LANE_FETCHED);
     const found = new Map<string, Uint8Array | undefined>();
     const missing: string[] = [];
     for (const key of wanted) {
       const overlay = partition.overlay(key);
-      if (overlay.found) found.set(key, overlay.value);
-      else missing.push(key);
+      if (overlay.found) {
+        reached(Mark.LANE_FETCH_FOUND_UNCOMMITTED);
+        found.set(key, overlay.value);
+      } else missing.push(key);
     }
     const tag = this.#tagFor(partition);
     this.#fetch = { tag, partition, batch, found, missing };
@@ -320,7 +334,8 @@ export class Lane {
 
   #fetched(values: readonly (Uint8Array | undefined)[] | undefined, failed: string | undefined, nowMs: number): void {
     const { partition, batch, found, missing } = this.#fetch!;
-    if (failed !== undefined || values === undefined) {
+    if (failed !== undefined || values === undefined || buggify(Site.LANE_FETCHES_AGAIN)) {
+      if (failed !== undefined) reached(Mark.LANE_FETCH_FAILED);
       this.#fetch = undefined;
       this.#prefetch(partition, batch);
       return;
@@ -336,11 +351,15 @@ export class Lane {
     partition.stage.step(batch, partition.outbox, fetched);
     partition.stepped(offset, time, byteLength, nowMs);
     this.counters.batches++;
-    if (offset < this.#startEnds.get(partition.number)!) this.counters.replayed++;
+    if (offset < this.#startEnds.get(partition.number)!) {
+      reached(Mark.LANE_REPLAYED_A_BATCH);
+      this.counters.replayed++;
+    }
     this.counters.entries += count;
     this.counters.bytes += byteLength;
     this.#emitting = partition;
-    if (this.#emit() && this.#gathered.bytes >= GATHERED_BYTES_MAX) this.#emitGathered();
+    const isFull = this.#gathered.bytes >= GATHERED_BYTES_MAX || buggify(Site.LANE_SENDS_GATHERED_AT_ONCE);
+    if (this.#emit() && isFull) this.#emitGathered();
   }
 
   // --- time -----------------------------------------------------------------------------------------------------------------
@@ -354,8 +373,9 @@ export class Lane {
   #sendTicks(nowMs: number): boolean {
     let sent = false;
     for (const partition of this.#partitions) {
-      if (partition.tickPending || this.#tickDueAtMs(partition) > nowMs) continue;
+      if (partition.tickPending || this.#tickDueAtMs(partition) > nowMs || buggify(Site.LANE_TICKS_LATER)) continue;
       partition.tickPending = this.#appendOwn(partition, Kind.TICK, 0);
+      reached(partition.tickPending ? Mark.LANE_TICKED : Mark.LANE_TICK_FOUND_NO_ROOM);
       if (partition.tickPending) this.counters.ticks++;
       sent ||= partition.tickPending;
     }
@@ -385,6 +405,7 @@ export class Lane {
       // What steps wrote must be on its way before their offsets may be committed.
       const wants = partition.wantsCommit(nowMs) || (draining && this.#mayCommit(partition));
       if (wants && this.#emit() && this.#emitGathered()) {
+        if (this.#fetch !== undefined) reached(Mark.LANE_COMMIT_BEGUN_WHILE_FETCHING);
         partition.beginCommit([...this.#appended], nowMs);
         progress = true;
       }

@@ -5,9 +5,11 @@
  * Life: reading → taking → loading base → loading deltas → open; then commits, one at a time: exported → waiting for the
  * outputs it covers → submitting → done. A commit whose outcome is unknown is settled by reading the meta record.
  */
+
 import { fenceKey, metaKey } from '../core/keys.js';
 import { COMMIT_BYTES, COMMIT_INTERVAL_MS, RECOVERY_BYTES_MAX } from '../core/limits.js';
 import type { CommitOutcome, KeyRange, Put, Store, StoreCompletion, StoreTransaction } from '../core/ports.js';
+import { buggify, Mark, reached, Site } from '../core/probe.js';
 import type { Stage } from '../core/stage.js';
 import {
   basePiece,
@@ -39,6 +41,8 @@ const LOAD_BYTES = 4 * 1024 * 1024;
 const BASE_DELTA_BYTES_MIN = 16 * 1024 * 1024;
 /** Bytes of one piece of a new base. */
 const BASE_PIECE_BYTES = 1024 * 1024;
+/** The same when a simulator wants many. */
+const TINY_BYTES = 256;
 /** A refused commit (disk full) is tried again after this. */
 const REFUSED_RETRY_MS = 500;
 
@@ -147,15 +151,22 @@ export class Partition {
     this.state = PartitionState.LOADING;
     const at = { stage: this.#stageId, partition: this.number };
     const { base, firstDelta, commit } = this.#meta;
-    if (base > 0) this.#loading.push(baseRange(at, base));
-    if (commit >= firstDelta) this.#loading.push(deltaRange(at, firstDelta, commit));
+    if (base > 0) {
+      reached(Mark.RECOVERED_FROM_A_BASE);
+      this.#loading.push(baseRange(at, base));
+    }
+    if (commit >= firstDelta) {
+      reached(Mark.RECOVERED_FROM_DELTAS);
+      this.#loading.push(deltaRange(at, firstDelta, commit));
+    }
     this.#loadNext();
   }
 
   #loadNext(): void {
     const range = this.#loading[0];
     if (range !== undefined) {
-      this.#context.store.readRange(this.#context.newTag(this), range, LOAD_BYTES);
+      const bytes = buggify(Site.LOADS_IN_TINY_PIECES) ? TINY_BYTES : LOAD_BYTES;
+      this.#context.store.readRange(this.#context.newTag(this), range, bytes);
       return;
     }
     this.stage.importDone();
@@ -168,7 +179,10 @@ export class Partition {
     for (const pair of pairs) this.stage.importChunk(pair.value);
     const range = this.#loading.shift()!;
     const last = pairs.at(-1);
-    if (more && last !== undefined) this.#loading.unshift({ begin: keyAfter(last.key), end: range.end });
+    if (more && last !== undefined) {
+      reached(Mark.RECOVERY_IN_PIECES);
+      this.#loading.unshift({ begin: keyAfter(last.key), end: range.end });
+    }
     this.#loadNext();
   }
 
@@ -199,17 +213,26 @@ export class Partition {
 
   /** A read failed: ask again, from where it stands. */
   #again(): void {
-    if (this.state === PartitionState.READING) this.#readFence();
-    else if (this.state === PartitionState.LOADING) this.#loadNext();
-    else if (this.#commit !== undefined) this.#settle();
+    if (this.state === PartitionState.READING) {
+      reached(Mark.TAKE_OVER_READ_FAILED);
+      this.#readFence();
+    } else if (this.state === PartitionState.LOADING) {
+      reached(Mark.RECOVERY_READ_FAILED);
+      this.#loadNext();
+    } else if (this.#commit !== undefined) {
+      reached(Mark.COMMIT_UNKNOWN_READ_FAILED);
+      this.#settle();
+    }
   }
 
   #taken(outcome: CommitOutcome): void {
-    if (outcome === 'committed') {
+    if (outcome === 'committed' && !buggify(Site.TAKES_OVER_TWICE)) {
       this.epoch = decodeEpoch(this.#fenceValue) + 1;
       this.#load();
       return;
     }
+    if (outcome === 'conflict') reached(Mark.TAKE_OVER_CONFLICT);
+    if (outcome === 'unknown') reached(Mark.TAKE_OVER_UNKNOWN);
     // Conflict: somebody else took over meanwhile. Unknown: if it did commit, the next one takes over from this very epoch.
     this.#readFence();
   }
@@ -222,6 +245,7 @@ export class Partition {
     this.timeMs = timeMs;
     this.timeSeenAtMs = nowMs;
     this.tickPending = false;
+    if (this.#commit !== undefined) reached(Mark.STEP_WHILE_COMMITTING);
     if (this.#steps === 0) this.#dirtySinceMs = nowMs;
     this.#steps++;
     this.#bytesSinceCommit += bytes;
@@ -232,7 +256,8 @@ export class Partition {
     return (
       this.uncommittedBytes >= COMMIT_BYTES ||
       this.#bytesSinceCommit >= RECOVERY_BYTES_MAX ||
-      nowMs - this.#dirtySinceMs >= COMMIT_INTERVAL_MS
+      nowMs - this.#dirtySinceMs >= COMMIT_INTERVAL_MS ||
+      buggify(Site.COMMITS_EARLY)
     );
   }
 
@@ -279,7 +304,8 @@ export class Partition {
     const commit = this.#commit;
     if (commit === undefined || commit.waiting || nowMs < commit.retryAtMs) return;
     commit.isBlocked = sourceEnd < commit.meta.offset || commit.outputs.some((count, topic) => durable[topic]! < count);
-    if (commit.isBlocked) return;
+    if (commit.isBlocked) return reached(Mark.COMMIT_WAITED_FOR_THE_LOG);
+    if (buggify(Site.COMMITS_LATER)) return;
     commit.waiting = true;
     this.#context.store.commit(this.#context.newTag(this), commit.transactions[commit.next]!);
   }
@@ -289,7 +315,10 @@ export class Partition {
     if (base?.waiting === true && this.#baseTag === completion.tag) {
       base.waiting = false;
       if (completion.commit?.outcome === 'committed') base.retry = undefined;
-      else if (completion.commit?.outcome === 'conflict') this.state = PartitionState.FENCED;
+      else if (completion.commit?.outcome === 'conflict') {
+        reached(Mark.BASE_CONFLICT);
+        this.state = PartitionState.FENCED;
+      } else reached(Mark.BASE_PIECE_AGAIN);
       return;
     }
     const commit = this.#commit;
@@ -300,20 +329,24 @@ export class Partition {
     }
     switch (completion.commit?.outcome) {
       case 'committed':
-        this.#committedPart(commit);
+        if (buggify(Site.COMMIT_LOOKED_UP)) this.#settle();
+        else this.#committedPart(commit);
         return;
       case 'conflict':
+        reached(Mark.COMMIT_CONFLICT);
         this.state = PartitionState.FENCED;
         return;
       case 'unknown':
         this.#settle();
         return;
       case 'refused':
+        reached(Mark.COMMIT_REFUSED);
         this.refusedReason = completion.commit.reason ?? 'refused';
         commit.waiting = false;
         commit.retryAtMs = nowMs + REFUSED_RETRY_MS;
         return;
       default:
+        reached(Mark.COMMIT_TOO_OLD);
         commit.waiting = false;
     }
   }
@@ -322,8 +355,11 @@ export class Partition {
     commit.waiting = false;
     this.refusedReason = '';
     commit.next++;
-    if (commit.next < commit.transactions.length) return;
-    if (commit.meta.base !== this.#meta.base) this.#baseReady = undefined;
+    if (commit.next < commit.transactions.length) return reached(Mark.COMMIT_IN_PARTS);
+    if (commit.meta.base !== this.#meta.base) {
+      reached(Mark.BASE_TOOK_OVER);
+      this.#baseReady = undefined;
+    }
     this.#meta = commit.meta;
     this.#commit = undefined;
     this.commits++;
@@ -337,13 +373,20 @@ export class Partition {
 
   #settled(commit: Commit, meta: Uint8Array | undefined, fence: Uint8Array | undefined): void {
     if (decodeEpoch(fence) !== this.epoch) {
+      reached(Mark.COMMIT_UNKNOWN_FOUND_ANOTHER_OWNER);
       this.state = PartitionState.FENCED;
       return;
     }
     const last = commit.next === commit.transactions.length - 1;
     const stored = meta === undefined ? 0 : decodeMeta(meta).commit;
-    if (last && stored === commit.meta.commit) this.#committedPart(commit);
-    else commit.waiting = false; // Submitted again: doing it twice changes nothing.
+    if (last && stored === commit.meta.commit) {
+      reached(Mark.COMMIT_UNKNOWN_WAS_DONE);
+      this.#committedPart(commit);
+      return;
+    }
+    reached(Mark.COMMIT_UNKNOWN_WAS_NOT_DONE);
+    // Submitted again: doing it twice changes nothing.
+    commit.waiting = false;
   }
 
   // --- a new base ----------------------------------------------------------------------------------------------------------
@@ -354,7 +397,10 @@ export class Partition {
     const base = this.#base;
     if (base === undefined) {
       const { deltaBytes, baseBytes, commit } = this.#meta;
-      if (this.#baseReady !== undefined || deltaBytes < Math.max(BASE_DELTA_BYTES_MIN, baseBytes)) return;
+      if (this.#baseReady !== undefined || deltaBytes === 0) return;
+      const isDue = deltaBytes >= Math.max(BASE_DELTA_BYTES_MIN, baseBytes);
+      if (!isDue && !buggify(Site.BASE_BEGUN_EARLY)) return;
+      reached(Mark.BASE_BEGUN);
       this.#base = {
         number: this.#meta.base + 1,
         // A commit in flight has what changed before now: it counts with the deltas before the base only once it is done.
@@ -370,6 +416,7 @@ export class Partition {
     if (base.waiting) return;
     if (base.retry === undefined) {
       if (base.cursor < 0) {
+        reached(Mark.BASE_COMPLETE);
         this.#base = undefined;
         this.#baseReady = base;
         return;
@@ -383,7 +430,8 @@ export class Partition {
 
   #exportPiece(base: BaseExport): void {
     const chunks: Uint8Array[] = [];
-    base.cursor = this.stage.exportAll(base.cursor, BASE_PIECE_BYTES, (chunk) => {
+    const bytes = buggify(Site.BASE_IN_TINY_PIECES) ? TINY_BYTES : BASE_PIECE_BYTES;
+    base.cursor = this.stage.exportAll(base.cursor, bytes, (chunk) => {
       chunks.push(chunk.slice());
       base.bytes += chunk.length;
     });

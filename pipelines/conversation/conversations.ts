@@ -1,6 +1,8 @@
 /** Finding and making conversations, participants and devices. */
+
 import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { hashWords, partitionOfHash } from '../../core/ids.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { StepContext } from './context.js';
 import { Conv, ConversationFlag, Dev, Part, ParticipantFlag } from './rows.js';
 
@@ -97,7 +99,9 @@ export function leave(context: StepContext, conversation: number, participants: 
 export function ensureAdmin(context: StepContext, conversation: number): void {
   const { rows } = context;
   const at = rows.conversations.at(conversation);
+  if (rows.u32[at + Conv.MEMBERS] === 0) reached(Mark.GROUP_LOST_ITS_LAST_MEMBER);
   if (rows.u32[at + Conv.ADMINS]! > 0 || rows.u32[at + Conv.MEMBERS] === 0) return;
+  reached(Mark.GROUP_LOST_ITS_LAST_ADMIN);
   rows.u32[rows.participants.at(rows.participantAt(at, 0)) + Part.FLAGS]! |= ParticipantFlag.ADMIN;
   rows.u32[at + Conv.ADMINS] = 1;
 }

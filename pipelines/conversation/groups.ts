@@ -1,9 +1,11 @@
 /** Group changes: sequenced like messages, and seen by everybody they concern: the removed see them last, the added first. */
+
 import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { Kind } from '../../core/frame.js';
 import { highWord, lowWord } from '../../core/ids.js';
 import { GROUP_MEMBERS_MAX, PAYLOAD_BYTES_MAX } from '../../core/limits.js';
 import { Role, readMembers } from '../../core/members.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { StepContext } from './context.js';
 import { ensureAdmin, join, leave } from './conversations.js';
 import type { Recipients } from './fanout.js';
@@ -34,12 +36,20 @@ export function applyGroupChange(
     leave(context, conversation, [sender]);
     return undefined;
   }
-  if (!rows.isAdmin(sender)) return ErrorCodes.NOT_ADMIN;
+  if (!rows.isAdmin(sender)) {
+    reached(Mark.GROUP_CHANGE_BY_NO_ADMIN);
+    return ErrorCodes.NOT_ADMIN;
+  }
   if (kind === Kind.GROUP_ADD) return add(context, conversation, seq, recipients);
   const users = readMembers(context.bytes, context.payloadAt, context.end, GROUP_MEMBERS_MAX);
   if (users === undefined) return ErrorCodes.BAD_MEMBERS;
   if (kind === Kind.GROUP_REMOVE) return remove(context, conversation, users, recipients);
   return changeRole(context, conversation, users, recipients);
+}
+
+function noChange(): ErrorCode {
+  reached(Mark.GROUP_CHANGE_OF_NOTHING);
+  return ErrorCodes.NO_CHANGE;
 }
 
 /** Users to be made members. More than a group can have is not malformed: the caller answers it with GROUP_FULL. */
@@ -73,7 +83,7 @@ function add(context: StepContext, conversation: number, seq: number, recipients
   if (users === undefined) return ErrorCodes.BAD_MEMBERS;
   const at = rows.conversations.at(conversation);
   const fresh = users.filter((user) => rows.participants.find(conversation, lowWord(user), highWord(user)) < 0);
-  if (fresh.length === 0) return ErrorCodes.NO_CHANGE;
+  if (fresh.length === 0) return noChange();
   if (rows.u32[at + Conv.MEMBERS]! + fresh.length > GROUP_MEMBERS_MAX) return ErrorCodes.GROUP_FULL;
   for (const user of fresh) join(context, conversation, lowWord(user), highWord(user), seq, false);
   recipients.addMembers(context, at);
@@ -95,7 +105,7 @@ function remove(
   recipients: Recipients,
 ): ErrorCode | undefined {
   const members = membersAmong(context, conversation, users);
-  if (members.length === 0) return ErrorCodes.NO_CHANGE;
+  if (members.length === 0) return noChange();
   recipients.addMembers(context, context.rows.conversations.at(conversation));
   leave(context, conversation, members);
   return undefined;
@@ -113,7 +123,7 @@ function changeRole(
   const members = membersAmong(context, conversation, users).filter(
     (row) => rows.isAdmin(row) !== (role === Role.ADMIN),
   );
-  if (members.length === 0) return ErrorCodes.NO_CHANGE;
+  if (members.length === 0) return noChange();
   const at = rows.conversations.at(conversation);
   for (const participant of members) {
     rows.u32[rows.participants.at(participant) + Part.FLAGS]! ^= ParticipantFlag.ADMIN;

@@ -1,9 +1,11 @@
 /** What is answered or passed on without touching the sequence: INFO and TYPING. */
+
 import { ErrorCodes } from '../../core/errors.js';
 import { Kind, makeFrame } from '../../core/frame.js';
 import { fromWords } from '../../core/ids.js';
 import { TYPING_INTERVAL_MS, TYPING_MEMBERS_MAX } from '../../core/limits.js';
 import { encodeMemberRows, type MemberRow, Role } from '../../core/members.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { StepContext } from './context.js';
 import { find, isParty, isValid, noAccess } from './conversations.js';
 import { type Recipients, sendTo } from './fanout.js';
@@ -81,7 +83,9 @@ export function handleTyping(context: StepContext, recipients: Recipients): void
   const before = rows.u32[senderAt + Part.TYPING]!;
   const stamp = Math.floor(context.timeMs / 2) % 2 ** 31;
   const elapsedMs = ((stamp - (before >>> 1) + 2 ** 31) % 2 ** 31) * 2;
-  if (((before & 1) === 1) === isTyping && (!isTyping || elapsedMs < TYPING_INTERVAL_MS)) return;
+  if (((before & 1) === 1) === isTyping && (!isTyping || elapsedMs < TYPING_INTERVAL_MS)) {
+    return reached(Mark.TYPING_NOT_PASSED_ON);
+  }
   rows.u32[senderAt + Part.TYPING] = ((stamp << 1) | (isTyping ? 1 : 0)) >>> 0;
   rows.touch(conversation);
   recipients.clear();

@@ -4,10 +4,12 @@
  * A group's aggregate is the minimum over its current members. How many members stand at the minimum is kept beside it, so
  * that it is computed again, over all members, only when the last of them moves on: once a message, not once a receipt.
  */
+
 import { ErrorCodes } from '../../core/errors.js';
 import { At, Kind, makeFrame } from '../../core/frame.js';
 import { fromWords } from '../../core/ids.js';
 import { DEVICE_KEY_FACTOR } from '../../core/limits.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { StepContext } from './context.js';
 import { find, isParty, isValid, noAccess } from './conversations.js';
 import { type Recipients, sendTo } from './fanout.js';
@@ -38,7 +40,7 @@ export function handleRead(context: StepContext, recipients: Recipients): void {
   const head = rows.u32[rows.conversations.at(conversation) + Conv.HEAD]!;
   if (seq > head) return reject(context, ErrorCodes.BEYOND_HEAD, head);
   const at = rows.participants.at(member);
-  if (seq <= rows.u32[at + Part.READ]!) return;
+  if (seq <= rows.u32[at + Part.READ]!) return reached(Mark.READ_OF_WHAT_WAS_READ);
   advance(context, conversation, member, Math.max(seq, rows.u32[at + Part.DELIVERED]!), seq, recipients);
   sendWatermarks(context, member, context.userLow, context.userHigh);
 }
@@ -53,7 +55,7 @@ export function handleDelivered(context: StepContext, recipients: Recipients): v
   const head = rows.u32[rows.conversations.at(conversation) + Conv.HEAD]!;
   const seq = Math.min(head, context.view.getUint32(context.at + At.SEQ));
   const at = rows.participants.at(member);
-  if (seq <= rows.u32[at + Part.DELIVERED]!) return;
+  if (seq <= rows.u32[at + Part.DELIVERED]!) return reached(Mark.DELIVERED_OF_WHAT_WAS_DELIVERED);
   advance(context, conversation, member, seq, rows.u32[at + Part.READ]!, recipients);
 }
 
@@ -98,7 +100,10 @@ function movedOn(context: StepContext, conversationAt: number, mark: Watermark, 
   if (value === old || old !== rows.u32[conversationAt + mark.aggregate]) return;
   const left = rows.u32[conversationAt + mark.atMinimum]! - 1;
   if (left > 0) rows.u32[conversationAt + mark.atMinimum] = left;
-  else computeAggregate(context, conversationAt, mark);
+  else {
+    reached(Mark.AGGREGATE_COMPUTED);
+    computeAggregate(context, conversationAt, mark);
+  }
 }
 
 function computeAggregate(context: StepContext, conversationAt: number, mark: Watermark): void {

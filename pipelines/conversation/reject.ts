@@ -1,7 +1,9 @@
 /** Answers to one device: rejections and repeated outcomes. Rejections are records like any other, and travel the same way. */
+
 import { type ErrorCode, errorOfCode } from '../../core/errors.js';
 import { Flag, isSequenced, Kind, makeFrame } from '../../core/frame.js';
 import { fromWords } from '../../core/ids.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { StepContext } from './context.js';
 import { sendTo } from './fanout.js';
 import { Dev } from './rows.js';
@@ -43,9 +45,11 @@ export function answerAgain(context: StepContext, device: number): void {
   const code = isLast ? rows.u32[at + Dev.CODE]! : 0;
   const error = code === 0 ? undefined : errorOfCode(code);
   if (error !== undefined) {
+    reached(Mark.COUNTER_REJECTED_AGAIN);
     reject(context, error);
     return;
   }
+  reached(isLast ? Mark.COUNTER_ANSWERED_AGAIN : Mark.COUNTER_FORGOTTEN);
   const frame = makeFrame({
     kind: Kind.SENT,
     flags: Flag.DUPLICATE,

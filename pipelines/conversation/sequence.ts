@@ -7,6 +7,7 @@ import { checkDeviceTable } from '../../core/device-table.js';
 import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { Flag, Kind } from '../../core/frame.js';
 import { MESSAGE_TTL_S_MAX, PAYLOAD_BYTES_MAX, SEQUENCE_MAX, TABLE_PAYLOAD_BYTES_MAX } from '../../core/limits.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { StepContext } from './context.js';
 import { create, find, findDevice, findSender, isParty, isValid, noAccess } from './conversations.js';
 import type { Recipients } from './fanout.js';
@@ -27,7 +28,10 @@ export function sequenceFrame(context: StepContext, recipients: Recipients): voi
   const last = knownDevice < 0 ? 0 : rows.u32[rows.devices.at(knownDevice) + Dev.COUNTER]!;
   if (context.counter <= last) return answerAgain(context, knownDevice);
   // Nothing is taken, so nothing is made either.
-  if (context.counter > last + 1) return reject(context, ErrorCodes.COUNTER_GAP, last + 1);
+  if (context.counter > last + 1) {
+    reached(Mark.COUNTER_GAP);
+    return reject(context, ErrorCodes.COUNTER_GAP, last + 1);
+  }
   const conversation = known >= 0 ? known : create(context);
   const device = knownDevice >= 0 ? knownDevice : rows.addDevice(conversation, context.deviceLow, context.deviceHigh);
   const deviceAt = rows.devices.at(device);

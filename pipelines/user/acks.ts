@@ -2,10 +2,12 @@
  * ACK: a device has processed its inbox up to a position. Its cursor moves; what no device had acknowledged before is
  * reported to the conversations as delivered, once, by the user's fastest device; what all devices have acknowledged is freed.
  */
+
 import type { Batch } from '../../core/batch.js';
 import { At, isSequenced, Kind, readU53, writeHeader } from '../../core/frame.js';
 import { isDirect, numberOfDevice, partitionOfConversation, userOfDevice } from '../../core/ids.js';
 import { DEVICE_KEY_FACTOR, FRAME_HEADER_BYTES } from '../../core/limits.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { KeySink } from '../../core/stage.js';
 import { frameAt } from './blobs.js';
 import { forEachKey, openChunk, Records, removeChunk } from './cold.js';
@@ -28,18 +30,19 @@ export function acknowledge(state: UserState, batch: Batch, at: number): void {
  */
 export function applyAck(state: UserState, user: number, device: number, position: number): void {
   const u32 = state.memory.u32;
+  if (position > getPair(u32, user + UserAt.LAST)) reached(Mark.ACK_OF_WHAT_WAS_LOST);
   if (position <= getPair(u32, device + DeviceAt.CURSOR) || position > getPair(u32, user + UserAt.LAST)) return;
   const from = reportsFrom(state, user, device);
-  let reached = position;
+  let upTo = position;
   if (position > from) {
-    reached = reportDelivered(state, user, from, position);
+    upTo = reportDelivered(state, user, from, position);
     // A device that began in the middle reports what it gets; what came before it is another's to report.
-    if (from === getPair(u32, user + UserAt.DELIVERED)) setPair(u32, user + UserAt.DELIVERED, reached);
+    if (from === getPair(u32, user + UserAt.DELIVERED)) setPair(u32, user + UserAt.DELIVERED, upTo);
   }
   state.touch(user);
-  if (reached <= getPair(u32, device + DeviceAt.CURSOR)) return;
-  setPair(u32, device + DeviceAt.CURSOR, reached);
-  if (reached < position) continueAck(state, user, device, position);
+  if (upTo <= getPair(u32, device + DeviceAt.CURSOR)) return;
+  setPair(u32, device + DeviceAt.CURSOR, upTo);
+  if (upTo < position) continueAck(state, user, device, position);
   freeAcknowledged(state, user);
 }
 
@@ -51,6 +54,7 @@ function reportsFrom(state: UserState, user: number, device: number): number {
 
 /** Says the same ack to this partition once more, for the rest. */
 function continueAck(state: UserState, user: number, device: number, position: number): void {
+  reached(Mark.ACK_CONTINUED);
   const frame = resetFrame(state.scratch, Kind.ACK);
   frame.device = state.idOf(user) * DEVICE_KEY_FACTOR + state.memory.u32[device + DeviceAt.NUMBER]!;
   frame.inbox = position;
@@ -80,14 +84,14 @@ export function nameAcked(state: UserState, user: number, device: number, positi
 /** Reports what lies in (from, to] as delivered, and returns up to where it could. */
 function reportDelivered(state: UserState, user: number, from: number, to: number): number {
   const u32 = state.memory.u32;
-  let reached = from;
+  let upTo = from;
   let chunk = chunkBehind(state, user, from);
   for (let n = 0; chunk !== 0 && getPair(u32, chunk + ChunkAt.FIRST) <= to; n++) {
     if (n === state.limits.chunksPerAck || !markChunk(state, user, chunk, from, to)) {
       emitDelivered(state, user);
-      return reached;
+      return upTo;
     }
-    reached = Math.min(to, getPair(u32, chunk + ChunkAt.LAST));
+    upTo = Math.min(to, getPair(u32, chunk + ChunkAt.LAST));
     chunk = u32[chunk + ChunkAt.NEXT]!;
   }
   markHot(state, user, from, to);

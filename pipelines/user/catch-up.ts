@@ -3,7 +3,9 @@
  * what comes new waits in the inbox like the rest; the step that sends the last entry makes the connection live, so nothing
  * can come between. A piece that is not the last ends with PULL, and the gateway asks for the next one with PULL.
  */
+
 import { Kind } from '../../core/frame.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { KeySink } from '../../core/stage.js';
 import { chunkBehind } from './acks.js';
 import { frameAt } from './blobs.js';
@@ -42,6 +44,7 @@ export function catchUp(state: UserState, user: number, device: number): void {
   }
   const isStuck = end === End.MISSING && piece.scanned === scanned;
   u32[device + DeviceAt.MISSES] = isStuck ? u32[device + DeviceAt.MISSES]! + 1 : 0;
+  reached(Mark.CATCH_UP_IN_PIECES);
   if (u32[device + DeviceAt.MISSES]! > MISSES_MAX) return;
   const frame = resetFrame(state.scratch, Kind.PULL);
   frame.inbox = piece.sent;
@@ -96,6 +99,7 @@ function note(state: UserState, piece: Piece, position: number, sentBytes: numbe
 
 function becomeLive(state: UserState, user: number, device: number): void {
   const u32 = state.memory.u32;
+  reached(Mark.CATCH_UP_WENT_LIVE);
   u32[device + DeviceAt.MODE] = Mode.LIVE;
   u32[device + DeviceAt.MISSES] = 0;
   const frame = resetFrame(state.scratch, Kind.CAUGHT_UP);

@@ -12,10 +12,12 @@
  * CHUNK is STORE_CHUNK_BYTES, part of the format. What is in the chunks is read where it lies: nothing is taken back into
  * memory, so there is no state that a restored stage would lack.
  */
+
 import { readU53LE, writeU53LE } from '../../core/batch.js';
 import { At, frameLength, isSequenced, viewOf, writeFrame } from '../../core/frame.js';
 import { inboxKey } from '../../core/keys.js';
 import { FRAME_HEADER_BYTES } from '../../core/limits.js';
+import { Mark, reached } from '../../core/probe.js';
 import { frameAt } from './blobs.js';
 import { GapReason, gapFor } from './deliver.js';
 import { chunkAtMs, spillAtMs } from './due.js';
@@ -92,6 +94,7 @@ export function openChunk(state: UserState, user: number, chunk: number, records
     found += value?.length ?? 0;
   });
   if (found !== bytes) {
+    reached(Mark.INBOX_CHUNK_NOT_FETCHED);
     state.counters.chunksMissing++;
     return false;
   }
@@ -264,6 +267,7 @@ export function spill(state: UserState, user: number): void {
   const tooMany = u32[user + UserAt.HOT_BYTES]! > limits.spillBytes;
   const tooOld = spillAtMs(state, entry) <= nowMs;
   if ((!tooMany && !tooOld) || state.spillLeft <= 0) return;
+  reached(Mark.INBOX_WRITTEN_BEHIND);
   const writer = new ChunkWriter(state, user, u32[user + UserAt.LAST_CHUNK]!);
   while (entry !== 0) {
     u32 = state.memory.u32;

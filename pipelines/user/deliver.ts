@@ -11,9 +11,11 @@
  * | RECEIPT of a blocked user; anything else past its deadline | nothing |
  * | all others | the frame |
  */
+
 import { type BatchBuilder, TARGET_BYTES, TargetFlag } from '../../core/batch.js';
 import { At, Flag, type Frame, frameLength, isSequenced, Kind, readU53, writeFrame } from '../../core/frame.js';
 import { DEVICE_KEY_FACTOR, FRAME_HEADER_BYTES } from '../../core/limits.js';
+import { Mark, reached } from '../../core/probe.js';
 import { frameAt } from './blobs.js';
 import { appendEntry, replaceOlder } from './inbox.js';
 import { BlobAt, DeviceAt, EntryAt, getPair, Mode, UserAt } from './rows.js';
@@ -137,9 +139,14 @@ export function frameUser(view: DataView, at: number): number {
 
 /** Reason for a GAP in place of the sequenced frame at `at`, or 0. */
 export function gapReason(state: UserState, user: number, view: DataView, at: number, deadlineMs: number): number {
-  if (deadlineMs !== 0 && deadlineMs <= state.nowMs) return GapReason.EXPIRED;
+  if (deadlineMs !== 0 && deadlineMs <= state.nowMs) {
+    reached(Mark.GAP_FOR_AN_EXPIRED_MESSAGE);
+    return GapReason.EXPIRED;
+  }
   if (state.memory.u32[user + UserAt.BLOCKS] === 0) return 0;
-  return state.isBlocked(user, frameUser(view, at)) ? GapReason.BLOCKED : 0;
+  if (!state.isBlocked(user, frameUser(view, at))) return 0;
+  reached(Mark.GAP_FOR_A_BLOCKED_SENDER);
+  return GapReason.BLOCKED;
 }
 
 /**

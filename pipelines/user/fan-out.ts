@@ -9,9 +9,11 @@
  * | TYPING | to live connections, coalesced; not kept |
  * | BLOCK, DEVICE_REMOVE | as if its user had said it here: it came that way to be on the disk first |
  */
+
 import { type Batch, BatchAt, RECIPIENT_BYTES, SourceKind, sourceId } from '../../core/batch.js';
 import { At, Flag, frameLength, isSequenced, Kind, readU53 } from '../../core/frame.js';
 import { isUserId, numberOfDevice, userOfDevice } from '../../core/ids.js';
+import { Mark, reached } from '../../core/probe.js';
 import { copyToBlob, makeBlob, releaseBlob, retainBlob } from './blobs.js';
 import { block } from './blocks.js';
 import {
@@ -54,6 +56,7 @@ function isNew(state: UserState, batch: Batch): boolean {
   const { sourceSeq, index } = batch.header;
   const seen = state.seenSeq[source]!;
   if (sourceSeq < seen || (sourceSeq === seen && index <= state.seenIndex[source]!)) {
+    reached(Mark.FAN_OUT_REPEATED);
     state.counters.repeatedBatches++;
     return false;
   }

@@ -3,8 +3,10 @@
  * registered device has acknowledged them or when they are written behind (cold.ts); taken out of the middle only when a
  * newer entry says the same and more.
  */
+
 import { isSequenced, Kind } from '../../core/frame.js';
 import { INBOX_COMPACT_ENTRIES } from '../../core/limits.js';
+import { Mark, reached } from '../../core/probe.js';
 import { frameAt, releaseBlob, retainBlob, sameConversation } from './blobs.js';
 import { spillAtMs } from './due.js';
 import {
@@ -104,6 +106,7 @@ function lookBack(state: UserState, user: number, kind: number, blob: number): n
 }
 
 function takeOut(state: UserState, user: number, entry: number): void {
+  reached(Mark.INBOX_ENTRY_REPLACED);
   const u32 = state.memory.u32;
   if ((u32[entry + EntryAt.INFO]! & ENTRY_WRITTEN) !== 0) {
     state.droppedEntries.push(state.idOf(user), getPair(u32, entry + EntryAt.POSITION));

@@ -2,7 +2,9 @@
  * Rewriting cold chunks: what has expired becomes one GAP for each conversation, and small neighbours become one chunk. So a
  * user who is away for long, and gets a message now and then, does not own a chunk for each.
  */
+
 import { At, isSequenced, Kind, readU53 } from '../../core/frame.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { KeySink } from '../../core/stage.js';
 import { ChunkWriter, forEachKey, openChunk, Records, removeChunk } from './cold.js';
 import { chunkAtMs } from './due.js';
@@ -66,6 +68,7 @@ export function merge(state: UserState, user: number): void {
     }
     while (records.next()) keep(state, records, kept, lastGap);
   }
+  reached(Mark.INBOX_CHUNKS_MERGED);
   const after = state.memory.u32[run[0]! + ChunkAt.PREVIOUS]!;
   for (const chunk of run) removeChunk(state, user, chunk);
   const writer = new ChunkWriter(state, user, after);

@@ -10,11 +10,13 @@
  *
  * Every frame may come twice, or late: a frame that does not name the device's present connection changes nothing.
  */
+
 import { type Batch, TARGET_BYTES, TargetFlag } from '../../core/batch.js';
 import { CloseCodes } from '../../core/errors.js';
 import { At, Flag, Kind, readU53, writeFrame } from '../../core/frame.js';
 import { highWord, isDeviceNumber, isUserId, lowWord, numberOfDevice, userOfDevice } from '../../core/ids.js';
 import { FRAME_HEADER_BYTES, HEARTBEAT_MS } from '../../core/limits.js';
+import { Mark, reached } from '../../core/probe.js';
 import { applyAck, freeAcknowledged } from './acks.js';
 import { catchUp } from './catch-up.js';
 import { resetFrame, sendFrame } from './deliver.js';
@@ -87,7 +89,7 @@ export function connect(state: UserState, batch: Batch, at: number): void {
   }
   const user = state.ensureUser(lowWord(userId), highWord(userId));
   let device = findDevice(state, user, number);
-  if (device !== 0 && names(state, device, view, at)) return;
+  if (device !== 0 && names(state, device, view, at)) return reached(Mark.CONNECT_REPEATED);
   if (device === 0) {
     if (state.memory.u32[user + UserAt.DEVICES]! >= state.limits.devicesPerUser) {
       refuse(state, view, at, CloseCodes.DEVICE_REMOVED.code);
@@ -95,8 +97,9 @@ export function connect(state: UserState, batch: Batch, at: number): void {
     }
     device = register(state, user, number);
   } else if (isConnected(state, device)) {
+    reached(Mark.CONNECTION_REPLACED);
     goAway(state, device, CloseCodes.REPLACED.code);
-  }
+  } else if (state.memory.u32[device + DeviceAt.MODE] === Mode.GRACE) reached(Mark.SESSION_RESUMED);
   attach(state, device, view, at);
   setLastSeen(state, user, device);
   setOnline(state, user, true);
@@ -107,6 +110,7 @@ export function connect(state: UserState, batch: Batch, at: number): void {
   const u32 = state.memory.u32;
   const cursor = getPair(u32, device + DeviceAt.CURSOR);
   const isKnown = claimed <= getPair(u32, user + UserAt.LAST);
+  if (!isKnown) reached(Mark.CURSOR_NEVER_HANDED_OUT);
   setPair(u32, device + DeviceAt.SCANNED, isKnown ? Math.max(claimed, cursor) : cursor);
   catchUp(state, user, device);
 }
@@ -200,8 +204,9 @@ export function pull(state: UserState, batch: Batch, at: number): void {
   const u32 = state.memory.u32;
   const token = view.getUint32(at + At.EXTRA);
   const given = readU53(view, at + At.INBOX);
-  if (!mayPull(state, device, token, given)) return;
+  if (!mayPull(state, device, token, given)) return reached(Mark.PULL_OF_NO_USE);
   if (token > u32[device + DeviceAt.TOKEN]!) {
+    reached(Mark.CATCH_UP_BEGUN_AGAIN);
     u32[device + DeviceAt.TOKEN] = token;
     u32[device + DeviceAt.MODE] = Mode.CATCH_UP;
     setPair(u32, device + DeviceAt.SENT, given);
@@ -243,7 +248,7 @@ export function disconnect(state: UserState, batch: Batch, at: number): void {
   const key = readU53(view, at + At.DEVICE);
   const user = state.findUser(userOfDevice(key));
   const device = user === 0 ? 0 : findDevice(state, user, numberOfDevice(key));
-  if (device === 0 || !names(state, device, view, at)) return;
+  if (device === 0 || !names(state, device, view, at)) return reached(Mark.DISCONNECT_OF_AN_EARLIER_CONNECTION);
   if ((batch.bytes[at + At.FLAGS]! & Flag.CLEAN) === 0) {
     lose(state, user, device);
     return;
@@ -287,7 +292,9 @@ export function gatewayUp(state: UserState, batch: Batch, at: number): void {
         isConnected(state, device) &&
         u32[device + DeviceAt.GATEWAY] === gateway &&
         u32[device + DeviceAt.INCARNATION]! < incarnation;
-      if (isGone) lose(state, user, device);
+      if (!isGone) continue;
+      reached(Mark.SESSIONS_LOST_WITH_THEIR_GATEWAY);
+      lose(state, user, device);
     }
   });
 }
@@ -301,6 +308,7 @@ export function endSessions(state: UserState, user: number): void {
     next = u32[device + DeviceAt.NEXT]!;
     const mode = u32[device + DeviceAt.MODE]!;
     if (mode === Mode.GRACE && graceAtMs(getPair(u32, device + DeviceAt.GRACE_ENDS)) <= nowMs) {
+      reached(Mark.SESSION_ENDED);
       goOffline(state, user, device);
     } else if (mode === Mode.OFFLINE && idleAtMs(state, getPair(u32, device + DeviceAt.LAST_SEEN)) <= nowMs) {
       unregister(state, user, device);

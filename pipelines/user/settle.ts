@@ -2,6 +2,7 @@
  * What time brings, for users whose alarm rang, in order of user id. Cold chunks are rewritten before the frames of a step (see
  * merge.ts); all else comes after them, so that who reconnects in the very batch in which a session ends keeps it.
  */
+import { Mark, reached } from '../../core/probe.js';
 import type { KeySink } from '../../core/stage.js';
 import { spill } from './cold.js';
 import { chunkAtMs, forgetAtMs, graceAtMs, idleAtMs, spillAtMs } from './due.js';
@@ -44,7 +45,9 @@ function settle(state: UserState, user: number): void {
   endSessions(state, user);
   forgetWatchers(state, user);
   forgetUpdates(state, user);
+  const waited = state.memory.u32[user + UserAt.PENDING]!;
   flushUpdates(state, user);
+  if (state.memory.u32[user + UserAt.PENDING]! < waited) reached(Mark.UPDATES_SENT_IN_A_LATER_WINDOW);
   spill(state, user);
   state.setAlarm(user, nextAlarmMs(state, user));
 }

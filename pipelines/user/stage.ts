@@ -6,9 +6,11 @@
  * else is due at the batch's time. Nothing is kept from step to step but rows, and what a step reads of the store depends on
  * rows alone: so a stage restored from an export goes on exactly as the one that wrote it, output by output.
  */
+
 import { type Batch, BatchAt, BatchKind } from '../../core/batch.js';
 import { At, frameLength, Kind, readU53 } from '../../core/frame.js';
 import { numberOfDevice, userOfDevice } from '../../core/ids.js';
+import { Mark, reached } from '../../core/probe.js';
 import type { ChunkSink, Fetched, KeySink, Out, Stage } from '../../core/stage.js';
 import { acknowledge, nameAcked } from './acks.js';
 import { block } from './blocks.js';
@@ -154,6 +156,7 @@ function beginGeneration(state: UserState, generation: number): void {
     state.counters.ignoredFrames++;
     return;
   }
+  reached(Mark.GENERATION_BEGUN);
   state.generation = Math.max(state.generation, generation);
   state.partitionDirty = true;
 }

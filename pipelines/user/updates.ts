@@ -6,9 +6,11 @@
  * Of a watched user the latest state stays known while the watch lasts: a connection that becomes live is told it again,
  * since updates are not kept and may have been lost on the way.
  */
+
 import { type Batch, TargetFlag } from '../../core/batch.js';
 import { ErrorCodes } from '../../core/errors.js';
 import { At, Kind, readU53 } from '../../core/frame.js';
+import { Mark, reached } from '../../core/probe.js';
 import { frameUser, resetFrame, sendFrame } from './deliver.js';
 import { forgetAtMs } from './due.js';
 import { Notice } from './presence.js';
@@ -45,7 +47,7 @@ export function takePresence(state: UserState, batch: Batch, at: number): void {
   const stamp = readU53(view, at + At.INBOX);
   const notice = view.getUint32(at + At.COUNTER);
   let update = findUpdate(state, user, Kind.PRESENCE, 0, subject, 0);
-  if (update !== 0 && stamp < getPair(state.memory.u32, update + UpdateAt.STAMP)) return;
+  if (update !== 0 && stamp < getPair(state.memory.u32, update + UpdateAt.STAMP)) return reached(Mark.PRESENCE_STALE);
   if (notice === Notice.END) {
     if (update !== 0) freeUpdate(state, user, update);
     return;
@@ -165,7 +167,7 @@ export function freeUpdate(state: UserState, user: number, update: number): void
 function wait(state: UserState, user: number, update: number): void {
   const u32 = state.memory.u32;
   state.touch(user, UserFlag.DIRTY_UPDATES);
-  if (u32[update + UpdateAt.PENDING] === 1) return;
+  if (u32[update + UpdateAt.PENDING] === 1) return reached(Mark.UPDATE_COALESCED);
   u32[update + UpdateAt.PENDING] = 1;
   u32[user + UserAt.PENDING]!++;
   unlink(u32, user, update);
@@ -203,7 +205,9 @@ export function flushUpdates(state: UserState, user: number): void {
     if (u32[update + UpdateAt.KIND] === Kind.TYPING) freeUpdate(state, user, update);
   }
   state.touch(user, UserFlag.DIRTY_UPDATES);
-  if (u32[user + UserAt.PENDING]! > 0) state.setAlarm(user, flushAtMs(state, user));
+  if (u32[user + UserAt.PENDING] === 0) return;
+  reached(Mark.UPDATES_THROTTLED);
+  state.setAlarm(user, flushAtMs(state, user));
 }
 
 function sendUpdate(state: UserState, user: number, update: number): void {
@@ -223,6 +227,7 @@ function sendUpdate(state: UserState, user: number, update: number): void {
 export function refreshUpdates(state: UserState, user: number): void {
   const u32 = state.memory.u32;
   if (u32[user + UserAt.UPDATES] === 0) return;
+  reached(Mark.PRESENCE_TOLD_AGAIN);
   for (let update = u32[user + UserAt.FIRST_UPDATE]!; update !== 0; update = u32[update + UpdateAt.NEXT]!) {
     if (u32[update + UpdateAt.PENDING] === 1) continue;
     u32[update + UpdateAt.PENDING] = 1;
