@@ -167,6 +167,8 @@ export const SITE_NAMES: readonly string[] = Object.keys(Site).map((key) => `sit
 export class Probes {
   readonly #marks = new Uint32Array(MARK_NAMES.length);
   readonly #fired = new Uint32Array(SITE_NAMES.length);
+  /** How often any site fired. */
+  fired = 0;
   /** A generator a site, so that a new one does not shift the others; undefined: it is off. */
   readonly #sites: readonly (Prng | undefined)[];
 
@@ -184,8 +186,10 @@ export class Probes {
 
   fires(site: number): boolean {
     const fires = this.#sites[site]?.chance(1, ONE_IN) === true;
-    if (fires) this.#fired[site]!++;
-    return fires;
+    if (!fires) return false;
+    this.#fired[site]!++;
+    this.fired++;
+    return true;
   }
 
   /** Names of marks reached and sites fired, and how often. */

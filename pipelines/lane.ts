@@ -337,7 +337,7 @@ export class Lane {
     if (failed !== undefined || values === undefined || buggify(Site.LANE_FETCHES_AGAIN)) {
       if (failed !== undefined) reached(Mark.LANE_FETCH_FAILED);
       this.#fetch = undefined;
-      this.#prefetch(partition, batch);
+      if (!this.#prefetch(partition, batch)) this.#step(partition, batch, NOTHING, nowMs);
       return;
     }
     missing.forEach((key, i) => found.set(key, values[i]));

@@ -1,5 +1,6 @@
 /** What all parts of a world share: time, chance, the hash of what happens, and where they tell what is wrong. */
 import { Prng } from '../core/prng.js';
+import { Probes } from '../core/probe.js';
 import { EventQueue } from './queue.js';
 import { TraceHash } from './trace-hash.js';
 
@@ -45,6 +46,8 @@ export class Context {
   /** Named places that were reached, and how often. */
   readonly marks = new Map<string, number>();
   readonly delays: Prng;
+  /** What production code in this world reached, and where it takes the rarer way. */
+  readonly probes: Probes;
   /** What the server's wall clock is off by. */
   clockOffMs = 0;
   /** What happened to threads and links, in words; only if it is kept. */
@@ -54,8 +57,9 @@ export class Context {
   /** No fault happens any more. */
   isHealing = false;
 
-  constructor(seed: number, keepsJournal = false) {
+  constructor(seed: number, buggify: boolean, keepsJournal = false) {
     this.journal = keepsJournal ? [] : undefined;
+    this.probes = new Probes(buggify ? new Prng(seed).fork('buggify') : undefined);
     this.delays = new Prng(seed).fork('delays');
   }
 

@@ -38,6 +38,9 @@ function nameOfCode(code: number): string {
 /** A connection stands after this at most. */
 const CONNECT_US_MAX = 200_000;
 
+/** With `tinyLimits`: sends that an outbox holds. */
+const TINY_OUTBOX = 8;
+
 export class Device {
   readonly index: number;
   readonly user: number;
@@ -82,8 +85,14 @@ export class Device {
     this.key = deviceKey(this.user, number);
     this.#network = network;
     this.#random = new Prng(seed).fork(`device ${index}`);
+    const most = topology.outboxMax ?? (topology.tinyLimits === true ? TINY_OUTBOX : undefined);
     this.core = new ClientCore(
-      { device: this.key, random: this.#random.fork('core'), freshDevice: true, outboxMax: topology.outboxMax },
+      {
+        device: this.key,
+        random: this.#random.fork('core'),
+        freshDevice: true,
+        ...(most === undefined ? {} : { outboxMax: most }),
+      },
       this.#events(),
     );
     observer.feed({ op: 'host', device: this.key });

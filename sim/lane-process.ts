@@ -32,11 +32,24 @@ export interface LanePlace {
   readonly died: (lane: LaneProcess, reason: string) => void;
 }
 
+/** With `tinyLimits`: inboxes are written behind, and sent in pieces, after a few entries. */
+const TINY_LIMITS = {
+  spillAgeMs: 1_500,
+  spillBytes: 1_024,
+  spillStepBytes: 1_024,
+  chunkBytes: 2_048,
+  chunksPerMerge: 3,
+  chunksPerAck: 2,
+  catchUpBytes: 2_048,
+  catchUpEntries: 5,
+} as const;
+
 export function createStage(topology: Topology, isUser: boolean, partition: number): Stage {
-  const { conversationPartitions, userPartitions, presenceUpdates, inboxBytes } = topology;
+  const { conversationPartitions, userPartitions, presenceUpdates, inboxBytes, tinyLimits = false } = topology;
   const options = { partition, conversationPartitions, userPartitions };
   if (!isUser) return new ConversationStage(options);
   const limits = {
+    ...(tinyLimits ? TINY_LIMITS : {}),
     ...(presenceUpdates === undefined ? {} : { presenceUpdatesPerWindow: presenceUpdates }),
     ...(inboxBytes === undefined ? {} : { spillBytes: inboxBytes, chunkBytes: 2 * inboxBytes, spillAgeMs: SPILL_MS }),
   };
@@ -211,6 +224,7 @@ export class LaneProcess {
     const { lane } = this;
     if (lane === undefined) return;
     let progress = false;
+    const { fired } = context.probes;
     this.#guard(() => {
       progress = lane.turn();
     });
@@ -218,6 +232,9 @@ export class LaneProcess {
     context.hash.add(Happening.LANE_TURN, number, progress ? 1 : 0, lane.counters.entries);
     if (progress) {
       context.activity++;
+      this.#wakeAt(nowUs + context.delayUs(20, 400));
+    } else if (context.probes.fired > fired) {
+      // What it left undone by itself nobody else will tell it of.
       this.#wakeAt(nowUs + context.delayUs(20, 400));
     } else this.#wakeAt(Math.max(nowUs + IDLE_US_MIN, lane.wakeAtMs() * 1_000));
   }

@@ -26,6 +26,10 @@ export interface Topology {
   readonly inboxBytes?: number;
   /** When all has come to rest some people go, some without a word: their watchers must be told. */
   readonly watchesAtEnd?: boolean;
+  /** Production code takes the rarer of two legal ways here and there: core/probe.ts. */
+  readonly buggify?: boolean;
+  /** Limits of users and of clients are so small that they are met. */
+  readonly tinyLimits?: boolean;
 }
 
 /** Two users (their indices, the lower first), or a group: who makes it, and all who are in it from the start. */
@@ -212,6 +216,8 @@ export function drawPlan(seed: number): Plan {
     userLanes: 0,
     gateways: shape.between(1, 3),
     hasDisk: root.fork('disk').chance(1, 3),
+    buggify: root.fork('buggify').chance(1, 2),
+    tinyLimits: root.fork('tiny limits').chance(1, 3),
   };
   const lanes = {
     conversationLanes: shape.between(1, Math.min(2, topology.conversationPartitions)),

@@ -128,6 +128,8 @@ export const TOPOLOGY_FIELDS: { readonly [Key in keyof Topology]-?: Field } = {
   presenceUpdates: { ...whole(1, PRESENCE_UPDATES_PER_WINDOW), optional: true },
   inboxBytes: { ...whole(256, SPILL_BYTES), optional: true },
   watchesAtEnd: { ...flag, optional: true },
+  buggify: { ...flag, optional: true },
+  tinyLimits: { ...flag, optional: true },
 };
 
 export const TOPOLOGY_DEFAULTS: Topology = {

@@ -7,6 +7,7 @@ import { Kind } from '../core/frame.js';
 import { directConversation } from '../core/ids.js';
 import { StageId } from '../core/keys.js';
 import { AppendOutcome } from '../core/ports.js';
+import { withProbes } from '../core/probe.js';
 import { MemoryStore } from '../engines/store-memory.js';
 import { Lane, LaneState } from '../pipelines/lane.js';
 import { type Stage, scatter, tellTruth } from './audience.js';
@@ -87,7 +88,7 @@ export class World {
   constructor(plan: Plan, options: RunOptions = {}) {
     this.plan = plan;
     const keeps = options.keepsHistory ?? false;
-    const context = new Context(plan.seed, keeps !== false);
+    const context = new Context(plan.seed, plan.topology.buggify ?? false, keeps !== false);
     this.context = context;
     const emissions = new Emissions((...connection) => this.backbone.deviceOf(...connection));
     const { presenceUpdates } = plan.topology;
@@ -97,7 +98,10 @@ export class World {
       emissions,
       presenceUpdates === undefined ? {} : { updatesPerWindow: presenceUpdates },
     );
-    this.backbone = new Backbone(context, plan.topology, plan.seed, this.observer.tap, emissions);
+    this.backbone = withProbes(
+      context.probes,
+      () => new Backbone(context, plan.topology, plan.seed, this.observer.tap, emissions),
+    );
     const owners = devicesOf(plan.people);
     this.devices = owners.map((person, index) => {
       const number = 1 + index - owners.indexOf(person);
@@ -129,6 +133,14 @@ export class World {
 
   /** Runs to the end. */
   run(): Outcome {
+    const isQuiet = withProbes(this.context.probes, () => this.#live());
+    this.sampler?.finish();
+    // Without probes: what is folded for comparison is not part of the world.
+    return this.#judge(isQuiet);
+  }
+
+  /** All phases; true: all came to rest in time. */
+  #live(): boolean {
     const { queue } = this.context;
     this.#gather();
     const startUs = queue.nowUs;
@@ -143,11 +155,8 @@ export class World {
       this.backbone.restartLanes();
       isQuiet = this.#settle();
     }
-    if (isQuiet && this.plan.topology.watchesAtEnd === true) {
-      isQuiet = scatter(this.#stage(), this.plan.seed);
-    }
-    this.sampler?.finish();
-    return this.#judge(isQuiet);
+    if (isQuiet && this.plan.topology.watchesAtEnd === true) isQuiet = scatter(this.#stage(), this.plan.seed);
+    return isQuiet;
   }
 
   #step(): void {
@@ -304,6 +313,7 @@ export class World {
   #judge(isQuiet: boolean): Outcome {
     if (isQuiet) tellTruth(this.#stage());
     const { context, observer, plan } = this;
+    for (const [name, count] of context.probes.counts()) context.marks.set(name, count);
     const nowhere = { device: 0, convA: 0, convB: 0, seq: 0 };
     const violations: Finding[] = context.flaws.map(({ place, ...flaw }) => ({ ...nowhere, ...place, ...flaw }));
     if (isQuiet) {
