@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
-import { encodeFrame, type Frame, Kind, makeFrame, readFrame, viewOf } from '../core/frame.js';
+import { type Batch, BatchAt, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
+import { encodeFrame, type Frame, frameLength, Kind, makeFrame, readFrame, viewOf } from '../core/frame.js';
 import { deviceKey, directConversation, partitionOfConversation, partitionOfUser } from '../core/ids.js';
 import { StageId } from '../core/keys.js';
 import { COMMIT_INTERVAL_MS } from '../core/limits.js';
 import { Durability, type LogConsumer, type LogProducer, Topic } from '../core/ports.js';
 import { Prng } from '../core/prng.js';
-import type { Stage } from '../core/stage.js';
+import type { Out, Stage } from '../core/stage.js';
 import { MemoryLog } from '../engines/log-memory.js';
 import { type Injected, MemoryStore } from '../engines/store-memory.js';
 import { ConversationStage } from './conversation/stage.js';
@@ -308,6 +308,77 @@ test('what a step gathered is on its way before its offset is committed', () => 
     (batch) => readFrame(batch.bytes, batch.view, 64).kind === Kind.DELIVERED,
   );
   assert.ok(delivered.length > 0);
+});
+
+/** Says what it is told, to both gateways or to the first alone; for the latter it wants a value of the store. */
+class TellingStage implements Stage {
+  readonly wakeAtMs = Number.POSITIVE_INFINITY;
+  readonly dirtyBytes = 0;
+  needs(batch: Batch, keys: (key: Uint8Array) => void): void {
+    if (readFrame(batch.bytes, batch.view, 64).kind === Kind.ACK) keys(new Uint8Array([1]));
+  }
+  step(batch: Batch, out: Out): void {
+    const { kind, inbox } = readFrame(batch.bytes, batch.view, 64);
+    if (kind === Kind.GENERATION) return;
+    for (const gateway of kind === Kind.ACK ? [0] : [0, 1]) {
+      const bytes = encodeFrame(makeFrame({ kind: Kind.PONG, inbox }));
+      out.gateway(gateway, bytes.length).frame(bytes, 0, bytes.length);
+    }
+  }
+  exportDirty(): void {}
+  exportAll(): number {
+    return -1;
+  }
+  importChunk(): void {}
+  importDone(): void {}
+  stateHash(): number {
+    return 0;
+  }
+}
+
+test('a step whose values come while gathered output waits for room adds nothing to what was sent', () => {
+  const world = new World();
+  const store = new MemoryStore();
+  const told: number[] = [];
+  let isFull = false;
+  const lane = new Lane({
+    stageId: StageId.USER,
+    partitions: [0],
+    createStage: () => new TellingStage(),
+    log: world.log,
+    producer: world.log.producer(),
+    store,
+    egress: {
+      offer: (gateway, batch) => {
+        if (gateway === 1 && isFull) return false;
+        const view = viewOf(batch);
+        for (let n = 0, at = 64; gateway === 0 && n < view.getUint32(BatchAt.COUNT, true); n++) {
+          told.push(readFrame(batch, view, at).inbox);
+          at += frameLength(view, at);
+        }
+        return true;
+      },
+    },
+    clock: { wallMs: () => world.nowMs, monotonicMs: () => world.nowMs },
+    incarnation: 99,
+  });
+  const turn = (): void => {
+    world.log.write();
+    world.log.sync();
+    for (let n = 0; n < 20; n++) lane.turn();
+  };
+  turn();
+  store.hold();
+  isFull = true;
+  world.append([makeFrame({ kind: Kind.PING, inbox: 1 })], Topic.USER, 0);
+  world.append([makeFrame({ kind: Kind.ACK, inbox: 2 })], Topic.USER, 0);
+  turn();
+  assert.deepEqual(told, [1], 'the first gateway has it, the other one has no room');
+  store.release(1);
+  turn();
+  isFull = false;
+  turn();
+  assert.deepEqual(told, [1, 2]);
 });
 
 test('a user lane is announced when its generation is on the disk, a conversation lane when it runs', () => {

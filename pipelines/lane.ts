@@ -78,6 +78,8 @@ interface Fetch {
   /** What was at hand when the rest was asked for. No step runs in between, so it stays true. */
   readonly found: Map<string, Uint8Array | undefined>;
   readonly missing: readonly string[];
+  /** All are there. */
+  isComplete: boolean;
 }
 
 /** Gathered output is sent at the latest when it has this much; otherwise when there is no input. */
@@ -153,7 +155,10 @@ export class Lane {
     const nowMs = this.#options.clock.monotonicMs();
     let progress = this.#takeAnswers(nowMs);
     if (this.#state === LaneState.RECOVERING) return this.#recover(nowMs) || progress;
-    if (this.#emit()) progress = this.#work(nowMs) || progress;
+    if (this.#emit()) {
+      progress = this.#stepFetched(nowMs) || progress;
+      if (!this.#isStalled) progress = this.#work(nowMs) || progress;
+    }
     return this.#commit(nowMs) || progress;
   }
 
@@ -199,7 +204,7 @@ export class Lane {
       progress++;
       const partition = this.#requests.get(answer.tag);
       this.#requests.delete(answer.tag);
-      if (this.#fetch?.tag === answer.tag) this.#fetched(answer.values, answer.failed, nowMs);
+      if (this.#fetch?.tag === answer.tag) this.#fetched(answer.values, answer.failed);
       else partition?.complete(answer, nowMs);
       if (partition?.state === PartitionState.FENCED) {
         throw new DunlinError(`partition ${partition.number} has another owner now: this lane stops`);
@@ -256,6 +261,11 @@ export class Lane {
     }
     this.#emitting = undefined;
     return !this.#isSendingGathered || this.#emitGathered();
+  }
+
+  /** Something found no room, and goes on from there. */
+  get #isStalled(): boolean {
+    return this.#emitting !== undefined || this.#isSendingGathered;
   }
 
   /** Sends what was gathered. False: some of it found no room; no step is taken before it has. */
@@ -326,23 +336,35 @@ export class Lane {
       } else missing.push(key);
     }
     const tag = this.#tagFor(partition);
-    this.#fetch = { tag, partition, batch, found, missing };
+    this.#fetch = { tag, partition, batch, found, missing, isComplete: false };
     this.counters.fetches++;
     this.#options.store.read(tag, missing.map(keyBytes));
     return true;
   }
 
-  #fetched(values: readonly (Uint8Array | undefined)[] | undefined, failed: string | undefined, nowMs: number): void {
-    const { partition, batch, found, missing } = this.#fetch!;
+  #fetched(values: readonly (Uint8Array | undefined)[] | undefined, failed: string | undefined): void {
+    const fetch = this.#fetch!;
+    const { partition, batch, found, missing } = fetch;
     if (failed !== undefined || values === undefined || buggify(Site.LANE_FETCHES_AGAIN)) {
       if (failed !== undefined) reached(Mark.LANE_FETCH_FAILED);
-      this.#fetch = undefined;
-      if (!this.#prefetch(partition, batch)) this.#step(partition, batch, NOTHING, nowMs);
+      if (!this.#prefetch(partition, batch)) fetch.isComplete = true;
       return;
     }
     missing.forEach((key, i) => found.set(key, values[i]));
+    fetch.isComplete = true;
+  }
+
+  /**
+   * Takes the step whose values have come. Not when they come: gathered output may be on its way then, stopped where it found no
+   * room, and what a step adds to it would be taken for sent.
+   */
+  #stepFetched(nowMs: number): boolean {
+    const fetch = this.#fetch;
+    if (fetch?.isComplete !== true) return false;
+    const { partition, batch, found } = fetch;
     this.#fetch = undefined;
     this.#step(partition, batch, { get: (key) => found.get(keyText(key)) }, nowMs);
+    return true;
   }
 
   #step(partition: Partition, batch: Batch, fetched: Fetched, nowMs: number): void {
