@@ -8,6 +8,8 @@ import {
   checkExceptions,
   checkImports,
   checkLength,
+  checkProbesOff,
+  checkProbesUsed,
   checkSingleImporter,
   checkTestNames,
   checkWorldIsSynchronous,
@@ -51,6 +53,11 @@ test('pure code has no clock, no chance, no process and no promises', () =>
 
 test('nothing in a world waits', () => assertNone(checkWorldIsSynchronous(sources)));
 test('what runs in a simulated world is the same on every engine', () => assertNone(sources.flatMap(checkExactness)));
+
+test('probes are off in production, and each stands somewhere', () => {
+  assertNone(sources.flatMap(checkProbesOff));
+  assertNone(checkProbesUsed(sources));
+});
 
 test('no file is too long', () => assertNone(sources.flatMap(checkLength)));
 
@@ -202,6 +209,20 @@ test('what waits is found in a world and in all that it imports, and nowhere els
   }
   const fine = [file('sim/world.ts', '// await\nconst ms = new Date(0); context.nowMs;')];
   assert.deepEqual(checkWorldIsSynchronous(fine), []);
+});
+
+test('probes that production code puts on, a site in a stage, and probes that stand nowhere are found', () => {
+  const puts = "import { withProbes } from '../core/probe.js';\nwithProbes(probes, run);";
+  assert.equal(checkProbesOff(file('pipelines/lane.ts', puts)).length, 1);
+  assert.equal(checkProbesOff(file('cli/sim.ts', "import * as x from '../core/probe.js';\nnew x.Probes();")).length, 1);
+  for (const path of ['sim/world.ts', 'core/probe.test.ts']) assert.deepEqual(checkProbesOff(file(path, puts)), []);
+  const site = 'if (buggify(Site.A)) reached(Mark.A);';
+  assert.deepEqual(checkProbesOff(file('pipelines/lane.ts', site)), []);
+  assert.equal(checkProbesOff(file('pipelines/user/acks.ts', site)).length, 1);
+  const probes = 'export const Mark = {\n  A: 0,\n  A_B: 1,\n} as const;\nexport const Site = {\n  A: 0,\n} as const;';
+  assert.deepEqual(checkProbesUsed([file('core/probe.ts', probes), file('gateway/hub.ts', `// Mark.A_B\n${site}`)]), [
+    'Mark.A_B stands nowhere',
+  ]);
 });
 
 test('a file that is too long, a test of nothing and a dead file are found', () => {

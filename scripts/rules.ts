@@ -217,6 +217,31 @@ export function checkWorldIsSynchronous(sources: readonly Source[], world = 'sim
     });
 }
 
+/** Probes (core/probe.ts) are off in production: nobody but the simulator and tests can put them on. */
+export function checkProbesOff({ path, text }: Source): string[] {
+  if (isTestSupport(path) || folder(path, 'sim') || path === 'core/probe.ts') return [];
+  const code = stripComments(text, { strings: false });
+  const breaches = /\b(?:withProbes|Probes)\b/.test(code) ? [`${path} names what puts probes on: only sim/ may`] : [];
+  // What a step decides is a function of the log alone; recovery would decide otherwise.
+  const isStage = folder(path, 'pipelines/conversation') || folder(path, 'pipelines/user');
+  if (isStage && /\bbuggify\b/.test(code)) breaches.push(`${path} has a site: a stage may only have marks`);
+  return breaches;
+}
+
+/** Every mark is set, and every site is asked, by product code. */
+export function checkProbesUsed(sources: readonly Source[]): string[] {
+  const probes = sources.find(({ path }) => path === 'core/probe.ts')?.text ?? '';
+  const code = sources
+    .filter(({ path }) => path !== 'core/probe.ts' && !isTestSupport(path) && !folder(path, 'sim'))
+    .map(({ text }) => stripComments(text, { strings: false }))
+    .join('\n');
+  return (['Mark', 'Site'] as const).flatMap((kind) => {
+    const body = new RegExp(`export const ${kind} = \\{([^}]*)\\}`).exec(probes)?.[1] ?? '';
+    const names = [...body.matchAll(/^\s*([A-Z_]+):/gm)].map(([, name]) => `${kind}.${name}`);
+    return names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code)).map((name) => `${name} stands nowhere`);
+  });
+}
+
 export function isPure(path: string): boolean {
   return !isTestSupport(path) && (PURE.test(path) || PURE_CLIENT.test(path));
 }

@@ -95,8 +95,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a block has no effect',
     file: 'pipelines/user/deliver.js',
-    from: 'return state.isBlocked(user, frameUser(view, at)) ? GapReason.BLOCKED : 0;',
-    to: 'return 0;',
+    from: 'if (!state.isBlocked(user, frameUser(view, at)))',
+    to: 'if (true)',
     guarantees: ['G10'],
   },
   {
@@ -180,8 +180,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the client takes a message twice',
     file: 'client/core.js',
-    from: '        if (seq <= last) {\n            this.#deliver(frame.inbox, false, nowMs);\n            return false;\n        }',
-    to: '        if (seq <= last)\n            return true;',
+    from: '            this.#deliver(frame.inbox, false, nowMs);\n            return false;\n        }\n        if (frame.kind',
+    to: '            return true;\n        }\n        if (frame.kind',
     guarantees: ORDER,
   },
   {
@@ -267,5 +267,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'Math.min(seconds * 1_000, queueTtlMs)',
     to: 'Math.min(seconds, queueTtlMs)',
     guarantees: ['G11'],
+  },
+  {
+    name: 'a step whose values come while gathered output waits for room is taken at once',
+    file: 'pipelines/lane.js',
+    from: 'missing.forEach((key, i) => found.set(key, values[i]));\n        fetch.isComplete = true;',
+    to: 'missing.forEach((key, i) => found.set(key, values[i]));\n        fetch.isComplete = true;\n        this.#stepFetched(this.#options.clock.monotonicMs());',
+    guarantees: [...ORDER, 'G7', 'G15'],
   },
 ];

@@ -28,6 +28,18 @@ test('a seed is the same run twice, to the bit; another seed is another run', ()
   assert.notEqual(runPlan(drawPlan(4_712)).traceHash, one.traceHash);
 });
 
+test('a world leaves nothing behind in its thread: it is the same alone, after another, and beside another', () => {
+  const [one, other] = [drawPlan(2), drawPlan(3)].map((plan) => ({
+    ...plan,
+    topology: { ...plan.topology, buggify: true },
+  })) as [Plan, Plan];
+  const alone = runPlan(one);
+  const beside = new World(other);
+  assert.deepEqual(runPlan(one), alone);
+  assert.deepEqual(beside.run(), runPlan(other));
+  assert.ok([...alone.marks.keys()].some((name) => name.startsWith('site: ')));
+});
+
 test('keeping the history changes nothing', () => {
   const plan = drawPlan(12);
   const world = new World(plan, { keepsHistory: true });
