@@ -3,16 +3,22 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { compareKeys, deltaKey, fenceKey, metaKey } from '../core/keys.js';
 import { STORE_TRANSACTION_BYTES_MAX } from '../core/limits.js';
+import type { StoreTransaction } from '../core/ports.js';
+import { MemoryContents } from '../engines/store-memory.js';
 import {
   basePiece,
+  baseRange,
   commitTransactions,
   decodeEpoch,
   decodeMeta,
+  deltaRange,
   EMPTY_META,
   encodeEpoch,
   encodeMeta,
   keyAfter,
+  type Meta,
   splitPuts,
+  supersededBases,
   takeOver,
 } from './checkpoint.js';
 import { keyBytes, keyText } from './outbox.js';
@@ -36,12 +42,18 @@ test('a meta record of another format is refused with a sentence', () => {
   assert.throws(() => decodeMeta(new Uint8Array(3)), /checkpoint format/);
 });
 
-test('taking over expects the fence that was read and raises its epoch', () => {
-  const first = takeOver(1, 3, undefined);
-  assert.equal(first.expect[0]!.value, undefined);
+test('taking over expects the fence and the meta record that were read, and raises the epoch', () => {
+  const first = takeOver(1, 3, undefined, undefined);
+  assert.deepEqual(
+    first.expect.map(({ value }) => value),
+    [undefined, undefined],
+  );
   assert.equal(decodeEpoch(first.puts[0]!.value), 1);
-  const second = takeOver(1, 3, encodeEpoch(1));
-  assert.deepEqual(second.expect[0], { key: fenceKey(1, 3), value: encodeEpoch(1) });
+  const second = takeOver(1, 3, encodeEpoch(1), encodeMeta(EMPTY_META));
+  assert.deepEqual(second.expect, [
+    { key: fenceKey(1, 3), value: encodeEpoch(1) },
+    { key: metaKey(1, 3), value: encodeMeta(EMPTY_META) },
+  ]);
   assert.equal(decodeEpoch(second.puts[0]!.value), 2);
 });
 
@@ -52,21 +64,25 @@ test('every transaction of a commit is fenced, and only the last has the meta re
     ['b', undefined],
   ]);
   const superseded = [{ begin: keyBytes('x'), end: keyBytes('y') }];
+  const before = { ...EMPTY_META, commit: 4, offset: 7 };
   const meta = { ...EMPTY_META, commit: 5, offset: 9 };
-  const transactions = commitTransactions(owner, { meta, chunks, cold, superseded });
+  const transactions = commitTransactions(owner, { before, meta, chunks, cold, superseded });
   assert.equal(transactions.length, 3);
   const seen = transactions.flatMap((transaction) => transaction.puts.map((put) => keyText(put.key)));
   assert.equal(new Set(seen).size, 252);
   transactions.forEach((transaction, i) => {
     const last = i === transactions.length - 1;
-    assert.deepEqual(transaction.expect, [{ key: fenceKey(1, 3), value: encodeEpoch(7) }]);
+    assert.deepEqual(transaction.expect, [
+      { key: fenceKey(1, 3), value: encodeEpoch(7) },
+      { key: metaKey(1, 3), value: encodeMeta(before) },
+    ]);
     const hasMeta = transaction.puts.some((put) => compareKeys(put.key, metaKey(1, 3)) === 0);
     assert.equal(hasMeta, last);
     const bytes = transaction.puts.reduce((sum, put) => sum + put.key.length + put.value.length, 0);
     assert.ok(bytes < STORE_TRANSACTION_BYTES_MAX);
-    assert.equal(transaction.clear.length, i === 0 ? 1 : last ? 2 : 0);
+    assert.equal(transaction.clear.length, last ? 3 : 0);
   });
-  assert.deepEqual(transactions[0]!.clear[0], { begin: deltaKey(1, 3, 5, 0), end: deltaKey(1, 3, 6, 0) });
+  assert.deepEqual(transactions.at(-1)!.clear[0], { begin: deltaKey(1, 3, 5, 250), end: deltaKey(1, 3, 6, 0) });
 });
 
 test('puts keep their order when they are split', () => {
@@ -80,9 +96,56 @@ test('puts keep their order when they are split', () => {
   );
 });
 
-test('only the first piece of a base clears what an earlier attempt left', () => {
-  assert.equal(basePiece(owner, 2, 0, [new Uint8Array(1)]).clear.length, 1);
-  assert.equal(basePiece(owner, 2, 4, [new Uint8Array(1)]).clear.length, 0);
+/** All that is ever read: what the meta record says counts. */
+function whatCounts(contents: MemoryContents): unknown {
+  const meta = decodeMeta(contents.get(metaKey(1, 3))!);
+  const ranges = [baseRange(owner, meta.base), deltaRange(owner, meta.firstDelta, meta.commit)];
+  return [
+    meta,
+    ...ranges.map((range) => contents.range(range, Infinity).pairs.map(({ key, value }) => [keyText(key), value[0]])),
+  ];
+}
+
+test('what lands late, of the same owner, takes nothing away that counts', () => {
+  const chunk = (fill: number): Uint8Array => new Uint8Array(90_000).fill(fill);
+  const commitOf = (before: Meta, base: number, chunks: number): { meta: Meta; transactions: StoreTransaction[] } => {
+    const commit = before.commit + 1;
+    const meta = { ...before, commit, base, firstDelta: base === before.base ? before.firstDelta : commit };
+    const content = { before, meta, cold: new Map(), superseded: supersededBases(owner, base, 3) };
+    const filled = Array.from({ length: chunks }, (_, n) => chunk(commit * 10 + n));
+    return { meta, transactions: commitTransactions(owner, { ...content, chunks: filled }) };
+  };
+  const pieces = (base: number): StoreTransaction[] =>
+    [0, 1, 2].map((n) => basePiece(owner, base, n, [chunk(base + n)]));
+  const first = commitOf(EMPTY_META, 1, 120);
+  const second = commitOf(first.meta, 1, 2);
+  const third = commitOf(second.meta, 2, 120);
+  const all = [...pieces(1), ...first.transactions, ...second.transactions, ...pieces(2), ...third.transactions];
+  assert.equal(all.length, 11, 'two of the commits are in parts');
+  const start = (): MemoryContents => {
+    const contents = new MemoryContents();
+    contents.apply({ expect: [], clear: [], puts: [{ key: fenceKey(1, 3), value: encodeEpoch(7) }] });
+    // An owner before this one left more pieces, and more chunks, than there will be.
+    for (let n = 0; n < 5; n++) contents.apply({ ...basePiece(owner, 1, n, [chunk(255)]), expect: [] });
+    contents.apply({ expect: [], clear: [], puts: [{ key: deltaKey(1, 3, 1, 200), value: chunk(255) }] });
+    return contents;
+  };
+  const undisturbed = start();
+  for (const transaction of all) assert.equal(undisturbed.apply(transaction), 'committed');
+  const expected = whatCounts(undisturbed);
+  assert.equal(JSON.stringify(expected).includes('255'), false);
+  const lateAfter = fc.array(fc.tuple(fc.nat(10), fc.nat(10)), { maxLength: 6 });
+  fc.assert(
+    fc.property(lateAfter, (late) => {
+      const contents = start();
+      for (const [n, transaction] of all.entries()) {
+        assert.equal(contents.apply(transaction), 'committed');
+        for (const [after, which] of late) if (after === n && which <= n) contents.apply(all[which]!);
+      }
+      assert.deepEqual(whatCounts(contents), expected);
+    }),
+    { numRuns: 25 },
+  );
 });
 
 test('keyAfter is the least key behind a key', () => {

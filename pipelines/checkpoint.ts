@@ -96,10 +96,25 @@ function fenced(owner: Owner): Expectation[] {
   return [{ key: fenceKey(owner.stage, owner.partition), value: encodeEpoch(owner.epoch) }];
 }
 
-/** Takes the partition over: raises the epoch from the one that was read. */
-export function takeOver(stage: number, partition: number, before: Uint8Array | undefined): StoreTransaction {
+/**
+ * Takes the partition over: raises the epoch from the one that was read. The meta record must be the one that was read, too: the
+ * owner before may have committed in between, and what that commit made superfluous is gone.
+ */
+export function takeOver(
+  stage: number,
+  partition: number,
+  before: Uint8Array | undefined,
+  meta: Uint8Array | undefined,
+): StoreTransaction {
   const key = fenceKey(stage, partition);
-  return { expect: [{ key, value: before }], clear: [], puts: [{ key, value: encodeEpoch(decodeEpoch(before) + 1) }] };
+  return {
+    expect: [
+      { key, value: before },
+      { key: metaKey(stage, partition), value: meta },
+    ],
+    clear: [],
+    puts: [{ key, value: encodeEpoch(decodeEpoch(before) + 1) }],
+  };
 }
 
 export function deltaRange(owner: { stage: number; partition: number }, from: number, to: number): KeyRange {
@@ -114,6 +129,18 @@ export function baseRange(owner: { stage: number; partition: number }, base: num
     begin: baseKey(owner.stage, owner.partition, base, 0),
     end: baseKey(owner.stage, owner.partition, base + 1, 0),
   };
+}
+
+/**
+ * What is superfluous when a base of so many chunks takes over: all bases before it, and what an earlier attempt at this one left
+ * behind its last chunk.
+ */
+export function supersededBases(owner: { stage: number; partition: number }, base: number, chunks: number): KeyRange[] {
+  const { stage, partition } = owner;
+  return [
+    { begin: baseKey(stage, partition, 0, 0), end: baseKey(stage, partition, base, 0) },
+    { begin: baseKey(stage, partition, base, chunks), end: baseKey(stage, partition, base + 1, 0) },
+  ];
 }
 
 function sizeOf(put: Put): number {
@@ -140,6 +167,8 @@ export function splitPuts(puts: readonly Put[]): Put[][] {
 }
 
 export interface CommitContent {
+  /** Of the commit before. */
+  readonly before: Meta;
   readonly meta: Meta;
   readonly chunks: readonly Uint8Array[];
   readonly cold: ReadonlyMap<string, Uint8Array | undefined>;
@@ -150,6 +179,10 @@ export interface CommitContent {
 /**
  * The transactions of a commit, to be submitted one after the other, each after the one before has committed. Only the last
  * one counts: it has the meta record, the removals and the superseded ranges. Submitting one twice changes nothing.
+ *
+ * Nor does one that lands late, after its outcome was unknown and it was submitted again: each expects the meta record of the
+ * commit before, so all of them fail once the last one has committed; and none but the last clears anything, so that until then
+ * they write what is there already.
  */
 export function commitTransactions(owner: Owner, content: CommitContent): StoreTransaction[] {
   const { stage, partition } = owner;
@@ -161,19 +194,27 @@ export function commitTransactions(owner: Owner, content: CommitContent): StoreT
     if (value === undefined) removals.push({ begin: key, end: keyAfter(key) });
     else puts.push({ key, value });
   }
+  // Chunks of an attempt before, by an owner that did not come to its meta record.
+  const leftOver = {
+    begin: deltaKey(stage, partition, number, content.chunks.length),
+    end: deltaKey(stage, partition, number + 1, 0),
+  };
+  const unchanged = {
+    key: metaKey(stage, partition),
+    value: content.before.commit === 0 ? undefined : encodeMeta(content.before),
+  };
   const parts = splitPuts(puts);
   return parts.map((part, i) => {
     const last = i === parts.length - 1;
-    const clear = i === 0 ? [deltaRange(owner, number, number)] : [];
     return {
-      expect: fenced(owner),
-      clear: last ? [...clear, ...removals, ...content.superseded] : clear,
+      expect: [...fenced(owner), unchanged],
+      clear: last ? [leftOver, ...removals, ...content.superseded] : [],
       puts: last ? [...part, { key: metaKey(stage, partition), value: encodeMeta(content.meta) }] : part,
     };
   });
 }
 
-/** The transaction that writes one piece of a new base; the first piece clears what an earlier attempt left. */
+/** The transaction that writes one piece of a new base. It clears nothing: landing late, it must not take later ones away. */
 export function basePiece(
   owner: Owner,
   base: number,
@@ -182,7 +223,7 @@ export function basePiece(
 ): StoreTransaction {
   return {
     expect: fenced(owner),
-    clear: firstChunk === 0 ? [baseRange(owner, base)] : [],
+    clear: [],
     puts: chunks.map((value, i) => ({ key: baseKey(owner.stage, owner.partition, base, firstChunk + i), value })),
   };
 }

@@ -6,7 +6,7 @@
  * outputs it covers → submitting → done. A commit whose outcome is unknown is settled by reading the meta record.
  */
 
-import { fenceKey, metaKey } from '../core/keys.js';
+import { compareKeys, fenceKey, metaKey } from '../core/keys.js';
 import { COMMIT_BYTES, COMMIT_INTERVAL_MS, RECOVERY_BYTES_MAX } from '../core/limits.js';
 import type { CommitOutcome, KeyRange, Put, Store, StoreCompletion, StoreTransaction } from '../core/ports.js';
 import { buggify, Mark, reached, Site } from '../core/probe.js';
@@ -19,8 +19,10 @@ import {
   decodeMeta,
   deltaRange,
   EMPTY_META,
+  encodeMeta,
   keyAfter,
   type Meta,
+  supersededBases,
   takeOver,
 } from './checkpoint.js';
 import type { Outbox } from './outbox.js';
@@ -57,6 +59,8 @@ interface Commit {
   readonly cold: ReadonlyMap<string, Uint8Array | undefined>;
   next: number;
   waiting: boolean;
+  /** The store said that something else was there than expected. */
+  hasConflict: boolean;
   /** It waits for the log: the doorbell tells, not the time. */
   isBlocked: boolean;
   retryAtMs: number;
@@ -99,6 +103,7 @@ export class Partition {
   readonly #context: PartitionContext;
   #meta: Meta = EMPTY_META;
   #fenceValue: Uint8Array | undefined;
+  #metaValue: Uint8Array | undefined;
   #loading: KeyRange[] = [];
   #commit: Commit | undefined;
   #base: BaseExport | undefined;
@@ -143,7 +148,7 @@ export class Partition {
 
   #take(): void {
     this.state = PartitionState.TAKING;
-    const transaction = takeOver(this.#stageId, this.number, this.#fenceValue);
+    const transaction = takeOver(this.#stageId, this.number, this.#fenceValue, this.#metaValue);
     this.#context.store.commit(this.#context.newTag(this), transaction);
   }
 
@@ -196,6 +201,7 @@ export class Partition {
       case PartitionState.READING: {
         const [fence, meta] = completion.values ?? [];
         this.#fenceValue = fence;
+        this.#metaValue = meta;
         this.#meta = meta === undefined ? EMPTY_META : decodeMeta(meta);
         this.#take();
         return;
@@ -233,7 +239,7 @@ export class Partition {
     }
     if (outcome === 'conflict') reached(Mark.TAKE_OVER_CONFLICT);
     if (outcome === 'unknown') reached(Mark.TAKE_OVER_UNKNOWN);
-    // Conflict: somebody else took over meanwhile. Unknown: if it did commit, the next one takes over from this very epoch.
+    // Conflict: somebody else took over meanwhile, or committed. Unknown: if it did commit, the next one takes over from this very epoch.
     this.#readFence();
   }
 
@@ -280,8 +286,9 @@ export class Partition {
     const superseded: KeyRange[] = [];
     const meta = this.#nextMeta(bytes, superseded);
     const owner = { stage: this.#stageId, partition: this.number, epoch: this.epoch };
-    const transactions = commitTransactions(owner, { meta, chunks, cold, superseded });
-    this.#commit = { meta, outputs, transactions, cold, next: 0, waiting: false, isBlocked: false, retryAtMs: nowMs };
+    const transactions = commitTransactions(owner, { before: this.#meta, meta, chunks, cold, superseded });
+    const begun = { next: 0, waiting: false, hasConflict: false, isBlocked: false, retryAtMs: nowMs };
+    this.#commit = { meta, outputs, transactions, cold, ...begun };
     this.#steps = 0;
     this.#bytesSinceCommit = 0;
   }
@@ -292,7 +299,7 @@ export class Partition {
     const next = { ...old, offset: this.offset, commit: old.commit + 1, timeMs: this.timeMs };
     if (ready === undefined) return { ...next, deltaBytes: old.deltaBytes + deltaBytes };
     const owner = { stage: this.#stageId, partition: this.number };
-    if (old.base > 0) superseded.push(baseRange(owner, old.base));
+    superseded.push(...supersededBases(owner, ready.number, ready.chunks));
     if (ready.sinceCommit >= old.firstDelta) superseded.push(deltaRange(owner, old.firstDelta, ready.sinceCommit));
     // Deltas since the base was begun still count; their size is not tracked one by one, so they count as one share.
     return { ...next, base: ready.number, baseBytes: ready.bytes, firstDelta: ready.sinceCommit + 1, deltaBytes };
@@ -334,7 +341,8 @@ export class Partition {
         return;
       case 'conflict':
         reached(Mark.COMMIT_CONFLICT);
-        this.state = PartitionState.FENCED;
+        commit.hasConflict = true;
+        this.#settle();
         return;
       case 'unknown':
         this.#settle();
@@ -365,7 +373,7 @@ export class Partition {
     this.commits++;
   }
 
-  /** The outcome is unknown: the fence and the meta record tell it. */
+  /** The outcome is unknown, or a conflict, which may be with itself: the fence and the meta record tell. */
   #settle(): void {
     const keys = [metaKey(this.#stageId, this.number), fenceKey(this.#stageId, this.number)];
     this.#context.store.read(this.#context.newTag(this), keys);
@@ -378,10 +386,13 @@ export class Partition {
       return;
     }
     const last = commit.next === commit.transactions.length - 1;
-    const stored = meta === undefined ? 0 : decodeMeta(meta).commit;
-    if (last && stored === commit.meta.commit) {
+    if (last && meta !== undefined && compareKeys(meta, encodeMeta(commit.meta)) === 0) {
       reached(Mark.COMMIT_UNKNOWN_WAS_DONE);
       this.#committedPart(commit);
+      return;
+    }
+    if (commit.hasConflict) {
+      this.state = PartitionState.FENCED;
       return;
     }
     reached(Mark.COMMIT_UNKNOWN_WAS_NOT_DONE);

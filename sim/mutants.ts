@@ -152,8 +152,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the fence is missing',
     file: 'pipelines/checkpoint.js',
-    from: '            expect: fenced(owner),\n            clear: last',
-    to: '            expect: [],\n            clear: last',
+    from: 'expect: [...fenced(owner), unchanged],',
+    to: 'expect: [],',
     guarantees: ['G14', 'G13', ...ORDER],
   },
   {
@@ -274,5 +274,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'missing.forEach((key, i) => found.set(key, values[i]));\n        fetch.isComplete = true;',
     to: 'missing.forEach((key, i) => found.set(key, values[i]));\n        fetch.isComplete = true;\n        this.#stepFetched(this.#options.clock.monotonicMs());',
     guarantees: [...ORDER, 'G7', 'G15'],
+  },
+  {
+    name: 'a piece of a base that lands late takes later ones away',
+    file: 'pipelines/checkpoint.js',
+    from: '        clear: [],\n        puts: chunks.map(',
+    to: '        clear: firstChunk === 0 ? [baseRange(owner, base)] : [],\n        puts: chunks.map(',
+    guarantees: ['G13', ...ORDER, 'G7', 'crash'],
   },
 ];
