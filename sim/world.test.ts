@@ -10,6 +10,7 @@ import { runPlan, World } from './world.js';
 const CORPUS: readonly (readonly [seed: number, what: string])[] = [
   [38, 'a block that was confirmed was gone after a power failure'],
   [1_144, 'after a power failure inbox positions were given out twice, so a device skipped what it had not seen'],
+  [156, 'a step whose values came while gathered output waited for room wrote behind what was sent'],
 ];
 const SEEDS = 60;
 const FIRST_SEED = 10_001;
