@@ -222,7 +222,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the throttle of presence drops the last state',
     file: 'pipelines/user/updates.js',
-    from: '    if (u32[user + UserAt.PENDING] > 0)\n        state.setAlarm(user, flushAtMs(state, user));',
+    from: '    state.setAlarm(user, flushAtMs(state, user));',
     to: '',
     guarantees: ['G12', 'G13'],
   },
@@ -236,8 +236,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a watcher is not told that somebody left when a gateway died',
     file: 'pipelines/user/sessions.js',
-    from: 'if (isGone)\n                lose(state, user, device);',
-    to: 'if (isGone)\n                detach(state, device, Mode.OFFLINE);',
+    from: 'reached(Mark.SESSIONS_LOST_WITH_THEIR_GATEWAY);\n            lose(state, user, device);',
+    to: 'detach(state, device, Mode.OFFLINE);',
     guarantees: ['G12'],
   },
   {
@@ -250,15 +250,15 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'an expired message is delivered',
     file: 'pipelines/user/deliver.js',
-    from: '    if (deadlineMs !== 0 && deadlineMs <= state.nowMs)\n        return GapReason.EXPIRED;',
-    to: '',
+    from: 'if (deadlineMs !== 0 && deadlineMs <= state.nowMs) {',
+    to: 'if (false) {',
     guarantees: ['G11'],
   },
   {
     name: 'expiry goes by the wall clock',
     file: 'pipelines/user/deliver.js',
-    from: '    if (deadlineMs !== 0 && deadlineMs <= state.nowMs)\n        return GapReason.EXPIRED;',
-    to: '    if (deadlineMs !== 0 && deadlineMs <= Date.now())\n        return GapReason.EXPIRED;',
+    from: 'if (deadlineMs !== 0 && deadlineMs <= state.nowMs) {',
+    to: 'if (deadlineMs !== 0 && deadlineMs <= Date.now()) {',
     guarantees: ['G11'],
   },
   {
