@@ -2,7 +2,8 @@
  * One WebSocket between a device and a gateway: bytes arrive whole and in order, late, slowly, or not at all once it is cut.
  * Each side learns of the end in its own time.
  */
-import { MESSAGE_BYTES_MAX, SOCKET_BUFFER_BYTES_MAX } from '../core/limits.js';
+import { At, Kind } from '../core/frame.js';
+import { FRAME_HEADER_BYTES, MESSAGE_BYTES_MAX, SOCKET_BUFFER_BYTES_MAX } from '../core/limits.js';
 import type { Session, Socket } from '../gateway/hub.js';
 import { type Context, Happening } from './context.js';
 import type { GatewayProcess } from './gateway-process.js';
@@ -27,6 +28,12 @@ const LATENCY_US: Readonly<Record<LinkKind, readonly [low: number, high: number]
   mobile: [20_000, 300_000],
 };
 const TAIL_DOUBLINGS_MAX = 6;
+
+/** PING or PONG, alone: it moves no message, and among many devices there is always one. */
+function isHeartbeat(bytes: Uint8Array): boolean {
+  const kind = bytes[At.KIND]!;
+  return bytes.length === FRAME_HEADER_BYTES && (kind === Kind.PING || kind === Kind.PONG);
+}
 
 export class Connection implements Socket {
   readonly device: number;
@@ -97,7 +104,7 @@ export class Connection implements Socket {
     this.#downArrivalUs = Math.max(this.#downArrivalUs, until + this.#latency());
     this.#context.queue.at(this.#downArrivalUs, () => {
       if (this.#isCut || this.#isClientDone) return;
-      this.#context.activity++;
+      if (!isHeartbeat(copy)) this.#context.activity++;
       this.#context.hash.add(Happening.TO_CLIENT, this.device, copy.length);
       this.#context.hash.addBytes(copy);
       this.#client.received(this, copy);
@@ -133,7 +140,7 @@ export class Connection implements Socket {
     this.#context.queue.at(this.#upArrivalUs, () => {
       if (this.#isCut || this.#isServerDone) return;
       this.heardMs = this.#context.nowMs;
-      this.#context.activity++;
+      if (!isHeartbeat(copy)) this.#context.activity++;
       this.#context.hash.add(Happening.TO_SERVER, this.device, copy.length);
       this.#gateway.message(this.session!, copy);
     });

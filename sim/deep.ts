@@ -19,7 +19,9 @@ export function drawDeepPlan(seed: number, messages: number): Plan {
   const people = Array.from({ length: random.between(24, 64) }, () => random.between(1, 3));
   const loadMs = FIRST_DEED_MS + Math.max(LOAD_MS_MIN, Math.ceil(messages / MESSAGES_PER_MS));
   const conversations = drawConversations(random, people.length);
-  const shape: Shape = { seed, topology: drawPlan(seed).topology, people, conversations, loadMs };
+  // What sites do to few messages they do to many, at many times the price; small worlds have them.
+  const topology = { ...drawPlan(seed).topology, buggify: false, tinyLimits: false };
+  const shape: Shape = { seed, topology, people, conversations, loadMs };
   return { ...shape, deeds: drawDeeds(root, shape, messages), faults: drawFaults(root, shape) };
 }
 
