@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { DunlinError } from '../core/errors.js';
+import { drawDeepPlan } from '../sim/deep.js';
 import { drawPlan } from '../sim/plan.js';
 import { SEED_MAX } from '../sim/scenario-fields.js';
 import { readScenario, scenarioNames } from '../sim/scenario-files.js';
@@ -11,10 +12,32 @@ import { scenarioSchema } from '../sim/scenario-schema.js';
 import { type WritableScenario, writeScenario } from '../sim/scenario-write.js';
 import type { Outcome } from '../sim/world.js';
 
+/** What is written without being asked where to; git knows nothing of it. */
+export const REPORTS_DIRECTORY = 'reports/sim';
+
 export function seedNumber(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value <= SEED_MAX) return value;
   throw new InvalidArgumentError(`a seed is a whole number from 0 to ${SEED_MAX}, not '${text}'.`);
+}
+
+export interface WorldFlags {
+  readonly seed?: number;
+  readonly messages?: number;
+  readonly scenario?: string;
+}
+
+/** The world that the flags name. */
+export function worldOf({ seed, messages, scenario }: WorldFlags): Scenario {
+  if ((seed === undefined) === (scenario === undefined)) {
+    throw new DunlinError('give either a seed (--seed 4711) or a scenario (--scenario world.yaml).');
+  }
+  if (scenario !== undefined && messages !== undefined) {
+    throw new DunlinError('--messages draws a world from a seed; a scenario says itself what is sent.');
+  }
+  if (scenario !== undefined) return readScenario(scenario);
+  const plan = messages === undefined ? drawPlan(seed!) : drawDeepPlan(seed!, messages);
+  return { plan, number: undefined, title: undefined, story: undefined, reaches: [], violated: [] };
 }
 
 export function addScenarioCommands(command: Command): void {
@@ -28,7 +51,7 @@ export function addScenarioCommands(command: Command): void {
     .description('Write the world of a seed as a scenario file, to be read, changed and run with `--scenario`.')
     .argument('<seed>', 'the seed', seedNumber)
     .option('--save <file>', 'write it here instead of to standard output')
-    .action(plan);
+    .action(writePlan);
   command
     .command('format')
     .description('Say what a scenario file may have: every key, deed and fault with its fields and ranges.')
@@ -51,7 +74,7 @@ function listScenarios({ json }: { readonly json?: true }): void {
   }
 }
 
-async function plan(seed: number, { save }: { readonly save?: string }): Promise<void> {
+async function writePlan(seed: number, { save }: { readonly save?: string }): Promise<void> {
   const scenario = { plan: drawPlan(seed), title: `the world of seed ${seed}` };
   if (save === undefined) process.stdout.write(writeScenario(scenario));
   else await saveScenario(save, scenario);

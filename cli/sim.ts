@@ -4,12 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { DunlinError } from '../core/errors.js';
 import { compare, describeDifference, type Side } from '../sim/compare.js';
-import { drawDeepPlan } from '../sim/deep.js';
 import { NEWEST_NODE, newestNode } from '../sim/other-node.js';
-import { drawPlan, type Plan } from '../sim/plan.js';
+import type { Plan } from '../sim/plan.js';
 import type { RunReport } from '../sim/report/run-shown.js';
 import { SwarmStatistics } from '../sim/report/swarm-statistics.js';
-import { readScenario } from '../sim/scenario-files.js';
 import type { Scenario } from '../sim/scenario-read.js';
 import { type SwarmResult, swarm } from '../sim/swarm.js';
 import { timeline } from '../sim/timeline.js';
@@ -18,7 +16,16 @@ import { mustBeWritable, writeText } from './files.js';
 import { durationMs, wholeNumber } from './flags.js';
 import { addPeakCommand } from './sim-peak.js';
 import { saveRunReport, saveSwarmReport } from './sim-report.js';
-import { addScenarioCommands, describeScenario, notReached, saveScenario, seedNumber } from './sim-scenario.js';
+import {
+  addScenarioCommands,
+  describeScenario,
+  notReached,
+  saveScenario,
+  seedNumber,
+  type WorldFlags,
+  worldOf,
+} from './sim-scenario.js';
+import { addShrinkCommand } from './sim-shrink.js';
 
 const EXAMPLES = `
 Examples:
@@ -35,6 +42,7 @@ Examples:
   dunlin sim swarm --seeds 1000 --report s.html  a page: what was reached and violated, rates, what the worlds were like
   dunlin sim replay 4711                         every event of a world, in order
   dunlin sim replay 4711 --only 128257 --until 20s
+  dunlin sim shrink 4711                         a world that fails, with as few events as still fail
   dunlin sim compare 4711 --seeds 20 --node newest   the same worlds under the newest Node with long-term support
   dunlin sim compare 4711 --against ../other/dist    the same world by another build
 
@@ -89,6 +97,7 @@ export function simCommand(): Command {
     .option('--json', 'print the result as JSON')
     .action(runCompare);
   addScenarioCommands(command);
+  addShrinkCommand(command);
   return command;
 }
 
@@ -103,25 +112,6 @@ function describePlan({ topology, people, conversations, deeds, faults, loadMs }
     `${people.length} people with ${devices} devices; ${conversations.length - groups} direct conversations, ${groups} groups; ${deeds.length} deeds in ${loadMs / 1_000} s`,
     `faults: ${broken === '' ? 'none' : broken}`,
   ];
-}
-
-interface WorldFlags {
-  readonly seed?: number;
-  readonly messages?: number;
-  readonly scenario?: string;
-}
-
-/** The world that the flags name. */
-function worldOf({ seed, messages, scenario }: WorldFlags): Scenario {
-  if ((seed === undefined) === (scenario === undefined)) {
-    throw new DunlinError('give either a seed (--seed 4711) or a scenario (--scenario world.yaml).');
-  }
-  if (scenario !== undefined && messages !== undefined) {
-    throw new DunlinError('--messages draws a world from a seed; a scenario says itself what is sent.');
-  }
-  if (scenario !== undefined) return readScenario(scenario);
-  const plan = messages === undefined ? drawPlan(seed!) : drawDeepPlan(seed!, messages);
-  return { plan, number: undefined, title: undefined, story: undefined, reaches: [], violated: [] };
 }
 
 interface RunFlags extends WorldFlags {
