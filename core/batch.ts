@@ -30,6 +30,7 @@
  * - EGRESS: a frame, u32 n, n × target (see Target).
  */
 import { frameLength, viewOf } from './frame.js';
+import { mix32 } from './ids.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from './limits.js';
 
 export const BATCH_MAGIC = 0x314c_4e44;
@@ -155,6 +156,16 @@ export interface Batch {
 export function openBatch(bytes: Uint8Array): Batch {
   const view = viewOf(bytes);
   return { bytes, view, header: readBatchHeader(view) };
+}
+
+/**
+ * Tells a batch from another one that stands in its place after a log lost something: made of what the log stamped and of who
+ * made it. 32 bits, never 0.
+ */
+export function fingerprintOfBatch({ view }: Batch): number {
+  let h = 0;
+  for (let at: number = BatchAt.CRC; at < BatchAt.MARK; at += 4) h = mix32(Math.imul(h, 31) ^ view.getUint32(at, true));
+  return h || 1;
 }
 
 /**

@@ -103,5 +103,19 @@ export function mayReconnect(code: number): boolean {
 
 /** An error with a sentence for people, for edges (flags, files, start-up). Never carries a stack to a client. */
 export class DunlinError extends Error {
-  override readonly name = 'DunlinError';
+  override readonly name: string = 'DunlinError';
+}
+
+/** A log has not any more what readers had, or were promised: from an offset of a partition on. */
+export class LogLossError extends DunlinError {
+  override readonly name = 'LogLossError';
+  readonly partition: number;
+  /** Offset of the first batch that is gone. */
+  readonly from: number;
+
+  constructor(partition: number, from: number, where = 'the log') {
+    super(`what was at offset ${from} of partition ${partition} and behind it is not in ${where} any more.`);
+    this.partition = partition;
+    this.from = from;
+  }
 }

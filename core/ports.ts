@@ -51,6 +51,14 @@ export interface LogProducer {
   outcomes(sink: AppendSink): number;
 }
 
+/** What a log knows to have lost of a partition that readers could have. */
+export interface LogLoss {
+  /** How often; never falls. */
+  readonly count: number;
+  /** The last time: what lay at this offset and behind may be gone, or be something else now. */
+  readonly from: number;
+}
+
 export interface LogPosition {
   readonly partition: number;
   /** Offset of the first batch wanted. */
@@ -59,12 +67,17 @@ export interface LogPosition {
 
 /** One thread's way to read some partitions of one topic. */
 export interface LogConsumer {
-  /** The next batch of any of the partitions, in order within each; undefined: nothing now. Valid until the next poll. */
+  /**
+   * The next batch of any of the partitions, in order within each; undefined: nothing now. Valid until the next poll. Throws a
+   * LogLossError if what was handed out, or lies before the first position, is not in the log any more.
+   */
   poll(): Batch | undefined;
   /** One above the highest offset of the partition that survives a power failure. */
   durableEnd(partition: number): number;
-  /** One above the highest offset that could be polled now. */
+  /** One above the highest offset that could be polled now; 0 as long as it is not known. */
   readableEnd(partition: number): number;
+  /** For logs that can lose what readers could have (docs/decisions/0011-honest-loss.md); undefined: not known yet. */
+  loss?(partition: number): LogLoss | undefined;
   /** About how many bytes of log lie between what was polled and what could be polled now. */
   lagBytes(): number;
   /** Nothing below `offset` will be read again after a restart: the log may delete it when retention allows. */
@@ -73,7 +86,7 @@ export interface LogConsumer {
 }
 
 export interface Log {
-  /** Throws a DunlinError if an offset is no longer, or not yet, in the log. */
+  /** Throws a LogLossError if the log ends before an offset, and a DunlinError if it begins behind one. */
   consumer(topic: number, positions: readonly LogPosition[]): LogConsumer;
   partitions(topic: number): number;
 }

@@ -7,7 +7,7 @@
  */
 import { type Batch, BatchAt, openBatch, stampBatch } from '../core/batch.js';
 import type { Crc32c } from '../core/crc32c.js';
-import { DunlinError } from '../core/errors.js';
+import { DunlinError, LogLossError } from '../core/errors.js';
 import { viewOf } from '../core/frame.js';
 import { SEGMENT_BYTES } from '../core/limits.js';
 import { Durability, type Log, type LogConsumer, type LogPosition, type LogProducer } from '../core/ports.js';
@@ -252,7 +252,7 @@ class MemoryConsumer implements LogConsumer {
       this.#next[partition] = offset;
       const end = topic.readableEnds[partition]!;
       if (offset > end) {
-        throw new DunlinError(`offset ${offset} of partition ${partition} is not in the log, which ends at ${end}.`);
+        throw new LogLossError(partition, end);
       }
       const begin = first.offsets[partition]!;
       if (offset < begin) {

@@ -78,6 +78,8 @@ interface LaneThread {
   readonly order: Int32Array;
   readonly producer: ProducerHandle;
   supervised: Supervised | undefined;
+  /** Sentences about partitions that are stopped since their log lost something. */
+  losses: readonly string[];
 }
 
 interface GatewayThread {
@@ -206,7 +208,10 @@ class EmbeddedBackbone implements Backbone {
   async #untilRunning(lane: LaneThread): Promise<void> {
     const running = new Promise<void>((resolve) => {
       const onMessage = (message: unknown): void => {
-        if ((message as { running?: boolean }).running === true) resolve();
+        const { running: isRunning, losses = [] } = message as { running?: boolean; losses?: readonly string[] };
+        for (const sentence of losses) if (!lane.losses.includes(sentence)) this.#options.warn(sentence);
+        lane.losses = losses;
+        if (isRunning === true) resolve();
       };
       lane.supervised = this.#supervise(
         `${lane.stage} lane ${lane.number}`,
@@ -332,6 +337,7 @@ class EmbeddedBackbone implements Backbone {
     for (const lane of this.#lanes) {
       const name = `${lane.stage} lane ${lane.number}`;
       if (lane.status[LaneFieldIndex.running] === 0) problems.push(`${name} recovers.`);
+      problems.push(...lane.losses);
       if (lane.status[LaneFieldIndex.refused_commits]! > 0)
         problems.push(`the store refuses commits of ${name}: is the disk full?`);
     }
@@ -445,6 +451,7 @@ function planThreads(options: BackboneOptions, partitions: number): Plan {
     order: new Int32Array(shared(4)),
     producer,
     supervised: undefined,
+    losses: [],
   });
   const plan = (producers: readonly ProducerHandle[]): { lanes: LaneThread[]; gateways: GatewayThread[] } => ({
     gateways: gatewayBells.map((doorbell, number) => ({

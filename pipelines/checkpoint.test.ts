@@ -31,10 +31,16 @@ test('a meta record is read back as it was written', () => {
   const number = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
   const fields = { offset: number, commit: number, firstDelta: number, base: number };
   const meta = fc.record(
-    { ...fields, baseBytes: number, deltaBytes: number, timeMs: number },
+    { ...fields, baseBytes: number, deltaBytes: number, timeMs: number, fingerprint: number },
     { noNullPrototype: true },
   );
   fc.assert(fc.property(meta, (value) => assert.deepEqual(decodeMeta(encodeMeta(value)), value)));
+});
+
+test('a meta record of format 1 is read, without a fingerprint', () => {
+  const bytes = encodeMeta({ ...EMPTY_META, offset: 9, timeMs: 5, fingerprint: 77 }).slice(0, 60);
+  new DataView(bytes.buffer).setUint32(0, 1);
+  assert.deepEqual(decodeMeta(bytes), { ...EMPTY_META, offset: 9, timeMs: 5 });
 });
 
 test('a meta record of another format is refused with a sentence', () => {

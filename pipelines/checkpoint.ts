@@ -30,6 +30,8 @@ export interface Meta {
   readonly deltaBytes: number;
   /** Logged time of the last batch in the state. */
   readonly timeMs: number;
+  /** Of the last batch in the state (fingerprintOfBatch): the log must have it there when it is read again. 0: not known. */
+  readonly fingerprint: number;
 }
 
 export const EMPTY_META: Meta = {
@@ -40,12 +42,15 @@ export const EMPTY_META: Meta = {
   baseBytes: 0,
   deltaBytes: 0,
   timeMs: 0,
+  fingerprint: 0,
 };
 
-const FORMAT = 1;
-const FIELDS = ['offset', 'commit', 'firstDelta', 'base', 'baseBytes', 'deltaBytes', 'timeMs'] as const;
+const FORMAT = 2;
+const FIELDS = ['offset', 'commit', 'firstDelta', 'base', 'baseBytes', 'deltaBytes', 'timeMs', 'fingerprint'] as const;
+/** Format 1 had no fingerprint. */
+const FIELDS_OF_FORMAT = [0, 7, 8] as const;
 
-/** Meta record: u32 format, then each field as float64, big-endian: 60 bytes. */
+/** Meta record: u32 format, then each field as float64, big-endian: 68 bytes. */
 export function encodeMeta(meta: Meta): Uint8Array {
   const bytes = new Uint8Array(4 + FIELDS.length * 8);
   const view = new DataView(bytes.buffer);
@@ -57,13 +62,14 @@ export function encodeMeta(meta: Meta): Uint8Array {
 export function decodeMeta(bytes: Uint8Array): Meta {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const format = bytes.length >= 4 ? view.getUint32(0) : 0;
-  if (format !== FORMAT || bytes.length !== 4 + FIELDS.length * 8) {
+  const fields = FIELDS_OF_FORMAT[format] ?? 0;
+  if (fields === 0 || bytes.length !== 4 + fields * 8) {
     throw new DunlinError(
       `checkpoint format ${format} is not known here (${FORMAT} is): use the version that wrote it`,
     );
   }
-  const [offset, commit, firstDelta, base, baseBytes, deltaBytes, timeMs] = FIELDS.map((_, i) =>
-    view.getFloat64(4 + i * 8),
+  const [offset, commit, firstDelta, base, baseBytes, deltaBytes, timeMs, fingerprint] = FIELDS.map((_, i) =>
+    i < fields ? view.getFloat64(4 + i * 8) : 0,
   );
   return {
     offset: offset!,
@@ -73,6 +79,7 @@ export function decodeMeta(bytes: Uint8Array): Meta {
     baseBytes: baseBytes!,
     deltaBytes: deltaBytes!,
     timeMs: timeMs!,
+    fingerprint: fingerprint!,
   };
 }
 
@@ -92,7 +99,7 @@ export interface Owner {
   readonly epoch: number;
 }
 
-function fenced(owner: Owner): Expectation[] {
+export function fenced(owner: Owner): Expectation[] {
   return [{ key: fenceKey(owner.stage, owner.partition), value: encodeEpoch(owner.epoch) }];
 }
 

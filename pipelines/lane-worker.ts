@@ -119,7 +119,7 @@ function run(data: LaneWorkerData): void {
     const progress = lane.turn();
     if (!announced && lane.isAnnounced) {
       announced = true;
-      parentPort?.postMessage({ running: true });
+      parentPort?.postMessage({ running: true, losses: lane.losses });
     }
     if (progress && turns % STATUS_TURNS !== 0) continue;
     show(lane, lane.lagBytes(), status);

@@ -14,7 +14,7 @@
  */
 
 import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
-import { DunlinError } from '../core/errors.js';
+import { DunlinError, LogLossError } from '../core/errors.js';
 import { Kind, makeFrame, writeFrame } from '../core/frame.js';
 import { StageId } from '../core/keys.js';
 import { FRAME_HEADER_BYTES } from '../core/limits.js';
@@ -120,6 +120,8 @@ export class Lane {
   #announcements = 0;
   #emitting: Partition | undefined;
   #fetch: Fetch | undefined;
+  /** Nothing is done any more but to write down what its log lost. */
+  #losing: Partition | undefined;
 
   constructor(options: LaneOptions) {
     this.#options = options;
@@ -154,6 +156,7 @@ export class Lane {
   turn(): boolean {
     const nowMs = this.#options.clock.monotonicMs();
     let progress = this.#takeAnswers(nowMs);
+    if (this.#losing !== undefined) return progress;
     if (this.#state === LaneState.RECOVERING) return this.#recover(nowMs) || progress;
     if (this.#emit()) {
       progress = this.#stepFetched(nowMs) || progress;
@@ -167,6 +170,7 @@ export class Lane {
     if (this.#state === LaneState.RECOVERING) return Infinity;
     let wake = Infinity;
     for (const partition of this.#partitions) {
+      if (partition.state === PartitionState.LOST) continue;
       wake = Math.min(wake, partition.commitDueAtMs);
       if (!partition.tickPending) wake = Math.min(wake, this.#tickDueAtMs(partition));
     }
@@ -185,6 +189,13 @@ export class Lane {
 
   close(): void {
     this.#consumer?.close();
+  }
+
+  /** Sentences about partitions that are stopped since their log lost something. */
+  get losses(): string[] {
+    return this.#partitions.flatMap(({ state, lossSentence }) =>
+      state === PartitionState.LOST && lossSentence !== undefined ? [lossSentence] : [],
+    );
   }
 
   // --- answers ------------------------------------------------------------------------------------------------------------
@@ -209,22 +220,70 @@ export class Lane {
       if (partition?.state === PartitionState.FENCED) {
         throw new DunlinError(`partition ${partition.number} has another owner now: this lane stops`);
       }
+      // The lane starts again without it.
+      if (partition !== undefined && partition === this.#losing && partition.state === PartitionState.LOST) {
+        throw new DunlinError(partition.lossSentence!);
+      }
     }
     return progress > 0;
   }
 
+  /** What a partition had read is not in its log any more, or was never all of what was acknowledged. */
+  #lose(partition: Partition, from: number): void {
+    this.#losing = partition;
+    partition.lose(from);
+  }
+
+  /** Runs what reads the log. Undefined: something is lost, and is written down now. */
+  #reading<Result>(read: () => Result): Result | undefined {
+    try {
+      return read();
+    } catch (error) {
+      const partition = error instanceof LogLossError ? this.#byNumber.get(error.partition) : undefined;
+      if (partition === undefined) throw error;
+      this.#lose(partition, (error as LogLossError).from);
+      return undefined;
+    }
+  }
+
+  /** True: the log says itself, or its end shows, that it lost something of a partition. */
+  #seesLoss(consumer: LogConsumer): boolean {
+    for (const partition of this.#open()) {
+      const loss = consumer.loss?.(partition.number);
+      if (loss === undefined || loss.count === 0) continue;
+      this.#lose(partition, loss.from);
+      return true;
+    }
+    return false;
+  }
+
+  /** Partitions whose log lost nothing. */
+  #open(): Partition[] {
+    return this.#partitions.filter(({ state }) => state !== PartitionState.LOST);
+  }
+
   #recover(nowMs: number): boolean {
-    if (this.#partitions.some((partition) => partition.state !== PartitionState.LOADED)) return false;
-    const positions = this.#partitions.map((partition) => ({ partition: partition.number, offset: partition.offset }));
-    this.#consumer = this.#options.log.consumer(this.#topic, positions);
-    for (const partition of this.#partitions) {
+    const open = this.#open();
+    if (open.some((partition) => partition.state !== PartitionState.LOADED)) return false;
+    const positions = open.map(({ number, readFrom }) => ({ partition: number, offset: readFrom }));
+    const consumer = this.#reading(() => this.#options.log.consumer(this.#topic, positions));
+    if (consumer === undefined) return false;
+    this.#consumer = consumer;
+    for (const { number, offset } of open) {
+      const end = consumer.readableEnd(number);
+      this.#startEnds.set(number, end);
+      if (end > 0 && end < offset) {
+        this.#lose(this.#byNumber.get(number)!, end);
+        return false;
+      }
+    }
+    for (const partition of open) {
       partition.state = PartitionState.OPEN;
       partition.timeSeenAtMs = nowMs;
     }
     this.#state = LaneState.RUNNING;
-    for (const { number } of this.#partitions) this.#startEnds.set(number, this.#consumer.readableEnd(number));
     // The log may delete what was committed before this start, also if nothing is ever committed again.
-    for (const partition of this.#partitions) this.#consumer.release(partition.number, partition.offset);
+    for (const { number, readFrom } of open) consumer.release(number, readFrom);
     this.#announceGeneration();
     return true;
   }
@@ -240,8 +299,9 @@ export class Lane {
   /** Inbox positions of this ownership are above all positions that an earlier one may have handed out. */
   #announceGeneration(): void {
     if (this.#topic !== Topic.USER) return;
-    this.#announcements = this.#partitions.length;
-    for (const partition of this.#partitions) {
+    const open = this.#open();
+    this.#announcements = open.length;
+    for (const partition of open) {
       if (!this.#appendOwn(partition, Kind.GENERATION, partition.epoch)) {
         throw new DunlinError('the log took no batch at the start of a lane');
       }
@@ -305,7 +365,8 @@ export class Lane {
       return false;
     }
     if (buggify(Site.LANE_TAKES_NO_BATCH)) return true;
-    const batch = this.#consumer!.poll();
+    const batch = this.#next(this.#consumer!);
+    if (this.#losing !== undefined) return true;
     if (batch === undefined) {
       const hadGathered = this.#gathered.bytes > 0;
       return (this.#emitGathered() && this.#sendTicks(nowMs)) || hadGathered;
@@ -318,6 +379,21 @@ export class Lane {
     }
     if (!this.#prefetch(partition, batch)) this.#step(partition, batch, NOTHING, nowMs);
     return true;
+  }
+
+  /** The next batch to step over. What was committed last comes first, once more, to be compared. */
+  #next(consumer: LogConsumer): Batch | undefined {
+    for (;;) {
+      const batch = this.#reading(() => consumer.poll());
+      if (this.#losing !== undefined || this.#seesLoss(consumer)) return undefined;
+      const partition = batch === undefined ? undefined : this.#byNumber.get(batch.header.partition);
+      if (batch === undefined || partition === undefined || batch.header.offset !== partition.readFrom) return batch;
+      if (batch.header.offset === partition.offset) return batch;
+      if (!partition.verify(batch)) {
+        this.#lose(partition, batch.header.offset);
+        return undefined;
+      }
+    }
   }
 
   /** True if the step has to wait for values, or was done with values that were at hand. */
@@ -368,10 +444,10 @@ export class Lane {
   }
 
   #step(partition: Partition, batch: Batch, fetched: Fetched, nowMs: number): void {
-    const { offset, time, byteLength, count } = batch.header;
+    const { offset, byteLength, count } = batch.header;
     partition.outbox.begin(offset, partition.epoch);
     partition.stage.step(batch, partition.outbox, fetched);
-    partition.stepped(offset, time, byteLength, nowMs);
+    partition.stepped(batch, nowMs);
     this.counters.batches++;
     if (offset < this.#startEnds.get(partition.number)!) {
       reached(Mark.LANE_REPLAYED_A_BATCH);
@@ -394,7 +470,7 @@ export class Lane {
 
   #sendTicks(nowMs: number): boolean {
     let sent = false;
-    for (const partition of this.#partitions) {
+    for (const partition of this.#open()) {
       if (partition.tickPending || this.#tickDueAtMs(partition) > nowMs || buggify(Site.LANE_TICKS_LATER)) continue;
       partition.tickPending = this.#appendOwn(partition, Kind.TICK, 0);
       reached(partition.tickPending ? Mark.LANE_TICKED : Mark.LANE_TICK_FOUND_NO_ROOM);
@@ -419,11 +495,13 @@ export class Lane {
 
   #commit(nowMs: number): boolean {
     const consumer = this.#consumer!;
+    // What comes of records that are lost is not committed.
+    if (this.#losing !== undefined) return false;
     const draining = this.#state === LaneState.DRAINING;
     let progress = false;
     // A step that waits for values runs when they come, also while draining.
     let clean = this.#fetch === undefined;
-    for (const partition of this.#partitions) {
+    for (const partition of this.#open()) {
       // What steps wrote must be on its way before their offsets may be committed.
       const wants = partition.wantsCommit(nowMs) || (draining && this.#mayCommit(partition));
       if (wants && this.#emit() && this.#emitGathered()) {
@@ -453,6 +531,7 @@ export class Lane {
     for (const partition of this.#partitions) commits += partition.commits;
     if (commits === this.counters.commits) return;
     this.counters.commits = commits;
-    for (const partition of this.#partitions) consumer.release(partition.number, partition.meta.offset);
+    // The last committed batch stays: the next start compares it.
+    for (const { number, meta } of this.#open()) consumer.release(number, Math.max(0, meta.offset - 1));
   }
 }

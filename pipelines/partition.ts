@@ -3,10 +3,12 @@
  * for the store is a state here, so the lane never waits.
  *
  * Life: reading → taking → loading base → loading deltas → open; then commits, one at a time: exported → waiting for the
- * outputs it covers → submitting → done. A commit whose outcome is unknown is settled by reading the meta record.
+ * outputs it covers → submitting → done. A commit whose outcome is unknown is settled by reading the meta record. A partition
+ * whose log lost something is losing until that is written down, and lost for good.
  */
 
-import { compareKeys, fenceKey, metaKey } from '../core/keys.js';
+import { type Batch, fingerprintOfBatch } from '../core/batch.js';
+import { compareKeys, fenceKey, lossKey, metaKey } from '../core/keys.js';
 import { COMMIT_BYTES, COMMIT_INTERVAL_MS, RECOVERY_BYTES_MAX } from '../core/limits.js';
 import type { CommitOutcome, KeyRange, Put, Store, StoreCompletion, StoreTransaction } from '../core/ports.js';
 import { buggify, Mark, reached, Site } from '../core/probe.js';
@@ -25,6 +27,7 @@ import {
   supersededBases,
   takeOver,
 } from './checkpoint.js';
+import { decodeLoss, describeLoss, type Loss, noteLoss } from './loss.js';
 import type { Outbox } from './outbox.js';
 
 export const PartitionState = {
@@ -34,6 +37,8 @@ export const PartitionState = {
   LOADED: 'loaded',
   OPEN: 'open',
   FENCED: 'fenced',
+  LOSING: 'losing',
+  LOST: 'lost',
 } as const;
 export type PartitionState = (typeof PartitionState)[keyof typeof PartitionState];
 
@@ -98,6 +103,12 @@ export class Partition {
   commits = 0;
   /** Sentence of the last refused commit; empty when the last one went through. */
   refusedReason = '';
+  /** What its log lost: set when it is LOSING or LOST. */
+  loss: Loss | undefined;
+  /** The last committed batch was not compared yet with what the log has in its place. */
+  #isUnverified = false;
+  #fingerprint = 0;
+  #lossTag = -1;
 
   readonly #stageId: number;
   readonly #context: PartitionContext;
@@ -142,7 +153,7 @@ export class Partition {
 
   #readFence(): void {
     this.state = PartitionState.READING;
-    const keys = [fenceKey(this.#stageId, this.number), metaKey(this.#stageId, this.number)];
+    const keys = [fenceKey, metaKey, lossKey].map((key) => key(this.#stageId, this.number));
     this.#context.store.read(this.#context.newTag(this), keys);
   }
 
@@ -177,6 +188,8 @@ export class Partition {
     this.stage.importDone();
     this.offset = this.#meta.offset;
     this.timeMs = this.#meta.timeMs;
+    this.#fingerprint = this.#meta.fingerprint;
+    this.#isUnverified = this.offset > 0 && this.#fingerprint !== 0;
     this.state = PartitionState.LOADED;
   }
 
@@ -199,11 +212,13 @@ export class Partition {
     }
     switch (this.state) {
       case PartitionState.READING: {
-        const [fence, meta] = completion.values ?? [];
+        const [fence, meta, loss] = completion.values ?? [];
         this.#fenceValue = fence;
         this.#metaValue = meta;
         this.#meta = meta === undefined ? EMPTY_META : decodeMeta(meta);
-        this.#take();
+        this.loss = loss === undefined ? undefined : decodeLoss(loss);
+        if (loss === undefined) this.#take();
+        else this.state = PartitionState.LOST;
         return;
       }
       case PartitionState.TAKING:
@@ -211,6 +226,9 @@ export class Partition {
         return;
       case PartitionState.LOADING:
         this.#loaded(completion.range?.pairs ?? [], completion.range?.more ?? false);
+        return;
+      case PartitionState.LOSING:
+        if (completion.tag === this.#lossTag) this.#noted(completion.commit?.outcome ?? 'unknown');
         return;
       default:
         this.#answered(completion, nowMs);
@@ -243,12 +261,53 @@ export class Partition {
     this.#readFence();
   }
 
+  // --- what the log lost ----------------------------------------------------------------------------------------------------
+
+  /** Where the log is to be read from: the last committed batch comes first once more, if it can be recognised. */
+  get readFrom(): number {
+    return this.#isUnverified ? this.offset - 1 : this.offset;
+  }
+
+  /** True: this is the batch that was committed last, in its place. False: it is not, and everything behind it is doubtful. */
+  verify(batch: Batch): boolean {
+    this.#isUnverified = false;
+    return fingerprintOfBatch(batch) === this.#fingerprint;
+  }
+
+  /** Its log lost what lay from an offset on: that is written down, and then it is LOST. */
+  lose(from: number): void {
+    const { offset, epoch, timeMs } = this;
+    this.state = PartitionState.LOSING;
+    this.loss = { from, reached: offset, committed: this.#meta.offset, epoch, timeMs };
+    this.#noteLoss();
+  }
+
+  #noteLoss(): void {
+    const owner = { stage: this.#stageId, partition: this.number, epoch: this.epoch };
+    this.#lossTag = this.#context.newTag(this);
+    this.#context.store.commit(this.#lossTag, noteLoss(owner, this.loss!));
+  }
+
+  #noted(outcome: CommitOutcome): void {
+    if (outcome === 'committed') this.state = PartitionState.LOST;
+    // Somebody else owns it, or it was done by an attempt whose outcome was unknown: the next start reads which.
+    else if (outcome === 'conflict') this.state = PartitionState.FENCED;
+    else this.#noteLoss();
+  }
+
+  /** Sentence for the operator; undefined: nothing was lost. */
+  get lossSentence(): string | undefined {
+    return this.loss === undefined ? undefined : describeLoss(this.#stageId, this.number, this.loss);
+  }
+
   // --- committing --------------------------------------------------------------------------------------------------------
 
   /** A batch was stepped over. */
-  stepped(offset: number, timeMs: number, bytes: number, nowMs: number): void {
+  stepped(batch: Batch, nowMs: number): void {
+    const { offset, time: timeMs, byteLength: bytes } = batch.header;
     this.offset = offset + 1;
     this.timeMs = timeMs;
+    this.#fingerprint = fingerprintOfBatch(batch);
     this.timeSeenAtMs = nowMs;
     this.tickPending = false;
     if (this.#commit !== undefined) reached(Mark.STEP_WHILE_COMMITTING);
@@ -296,7 +355,13 @@ export class Partition {
   #nextMeta(deltaBytes: number, superseded: KeyRange[]): Meta {
     const old = this.#meta;
     const ready = this.#baseReady;
-    const next = { ...old, offset: this.offset, commit: old.commit + 1, timeMs: this.timeMs };
+    const next = {
+      ...old,
+      offset: this.offset,
+      commit: old.commit + 1,
+      timeMs: this.timeMs,
+      fingerprint: this.#fingerprint,
+    };
     if (ready === undefined) return { ...next, deltaBytes: old.deltaBytes + deltaBytes };
     const owner = { stage: this.#stageId, partition: this.number };
     superseded.push(...supersededBases(owner, ready.number, ready.chunks));

@@ -245,8 +245,8 @@ export class HistoryChecker {
   }
 
   /** This part, to be judged with others. Presence is judged here, at the last time that any event named. */
-  summary(): Summary {
-    if (this.#options.isQuiescent ?? true) this.#presence.finish(this.#lastMs);
+  summary(isQuiescent = this.#options.isQuiescent ?? true): Summary {
+    if (isQuiescent) this.#presence.finish(this.#lastMs);
     return exportSummary(this.#checker);
   }
 }
@@ -260,7 +260,7 @@ export function judgeHistory(parts: readonly HistoryChecker[], options: HistoryO
     ...(keptMax === undefined ? {} : { keptMax }),
   };
   return judge(
-    parts.map((part) => part.summary()),
+    parts.map((part) => (isQuiescent ? part.summary() : part.summary(false))),
     judgeOptions,
   );
 }

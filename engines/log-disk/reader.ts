@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { type Batch, BatchAt, type BatchHeader, readBatchHeader } from '../../core/batch.js';
-import { DunlinError } from '../../core/errors.js';
+import { DunlinError, LogLossError } from '../../core/errors.js';
 import { viewOf } from '../../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from '../../core/limits.js';
 import type { LogConsumer, LogPosition } from '../../core/ports.js';
@@ -54,9 +54,7 @@ export class JournalReader implements LogConsumer {
   #checkOffset(partition: number, offset: number): void {
     const end = this.readableEnd(partition);
     if (offset > end) {
-      throw new DunlinError(
-        `offset ${offset} of partition ${partition} is not in the log in ${this.#directory}, which ends at ${end}.`,
-      );
+      throw new LogLossError(partition, end, `the log in ${this.#directory}`);
     }
   }
 
