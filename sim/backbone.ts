@@ -3,13 +3,18 @@
  * what died, and all that can happen to them.
  */
 import { type Batch, BatchAt, BatchFlag } from '../core/batch.js';
-import { StageId } from '../core/keys.js';
+import { fenceKey, lossKey, StageId } from '../core/keys.js';
 import { BACKLOG_BYTES_MAX } from '../core/limits.js';
-import { Durability, type LogProducer, Topic } from '../core/ports.js';
+import { Durability, type Log, type LogProducer, Topic } from '../core/ports.js';
 import { Prng } from '../core/prng.js';
 import type { InjectedAppend } from '../engines/append-queues.js';
 import { MemoryLog } from '../engines/log-memory.js';
 import { MemoryContents } from '../engines/store-memory.js';
+import { decodeEpoch } from '../pipelines/checkpoint.js';
+import { BrokerCluster, type ClusterLoss } from './broker-cluster.js';
+import { type BrokerLink, BrokerLinks } from './broker-links.js';
+import { ANYBODY } from './broker-network.js';
+import type { BrokerFault } from './broker-plan.js';
 import { type Context, Happening } from './context.js';
 import { DiskLog, type WorldLog } from './disk-log.js';
 import type { Emissions } from './emissions.js';
@@ -35,7 +40,13 @@ export class Backbone {
   readonly lanes: LaneProcess[] = [];
   readonly gateways: GatewayProcess[] = [];
   readonly contents = new MemoryContents();
-  log: WorldLog;
+  /** Undefined: the log is the embedded one. */
+  readonly #cluster: BrokerCluster | undefined;
+  readonly #brokerLinks: BrokerLinks | undefined;
+  readonly #links = new Map<LaneProcess | number, BrokerLink>();
+  /** Acknowledged records that brokers lost, and the epoch of their reader at that moment. */
+  readonly losses: (ClusterLoss & { readonly epoch: number })[] = [];
+  #embedded: WorldLog;
   readonly #context: Context;
   readonly #topology: Topology;
   readonly #tap: Tap;
@@ -67,14 +78,17 @@ export class Backbone {
     this.#emissions = emissions;
     this.#lazyUsMax = LAZY_US_MAX[new Prng(seed).fork('lazy').below(LAZY_US_MAX.length)]!;
     this.#logBaseMs = context.wallMs - context.nowMs;
-    this.log = this.#newLog(seed);
+    this.#embedded = this.#newLog(seed);
+    this.#cluster = this.#newCluster(seed);
+    this.#brokerLinks = this.#cluster === undefined ? undefined : new BrokerLinks(this.#cluster);
     for (let number = 0; number < topology.conversationLanes + topology.userLanes; number++) {
       this.lanes.push(this.#newLane(number));
     }
     for (let number = 0; number < topology.gateways; number++) {
       const random = new Prng(seed).fork(`gateway ${number}`);
       const isBusy = (): boolean => this.lanes.some(({ lane }) => (lane?.lagBytes() ?? 0) > BACKLOG_BYTES_MAX);
-      this.gateways.push(new GatewayProcess({ context, topology, number, random, isBusy }, this.#producer()));
+      const producer = this.#gatewayProducer(number);
+      this.gateways.push(new GatewayProcess({ context, topology, number, random, isBusy }, producer));
     }
     this.#startAll();
   }
@@ -100,6 +114,29 @@ export class Backbone {
     });
   }
 
+  #newCluster(seed: number): BrokerCluster | undefined {
+    const { brokers, conversationPartitions, userPartitions, isBeyondBudget = false } = this.#topology;
+    if (brokers === undefined) return undefined;
+    return new BrokerCluster({
+      context: this.#context,
+      seed,
+      brokers,
+      conversationPartitions,
+      userPartitions,
+      isBeyondBudget,
+      lost: (loss) => this.#lost(loss),
+    });
+  }
+
+  /** The log, for audits: as it is now, past threads and network. */
+  get log(): Log {
+    return this.#cluster ?? this.#embedded;
+  }
+
+  #logOf(lane: LaneProcess): Log {
+    return this.#links.get(lane)?.log ?? this.#embedded;
+  }
+
   #newLane(number: number): LaneProcess {
     const { conversationPartitions, userPartitions, conversationLanes, userLanes } = this.#topology;
     const isUser = number >= conversationLanes;
@@ -118,7 +155,30 @@ export class Backbone {
       emissions: this.#emissions,
       died: (lane: LaneProcess, reason: string) => this.#laneDied(lane, reason),
     };
-    return new LaneProcess(place, this.#producer(true));
+    if (this.#brokerLinks === undefined) return new LaneProcess(place, this.#producer(true));
+    const link = this.#brokerLinks.link({
+      kind: 'lane',
+      number,
+      ring: () => lane.ring(),
+      fate: (batch) => (this.#isRingFull() ? 'queue_full' : this.#fate(batch)),
+      taken: this.#taken,
+    });
+    const lane: LaneProcess = new LaneProcess(place, link.producer);
+    this.#links.set(lane, link);
+    return lane;
+  }
+
+  #gatewayProducer(number: number): LogProducer {
+    const link = this.#brokerLinks?.link({
+      kind: 'gateway',
+      number,
+      ring: () => this.gateways[number]?.ring(),
+      fate: (batch) => this.#fate(batch),
+      taken: this.#taken,
+    });
+    if (link === undefined) return this.#producer();
+    this.#links.set(number, link);
+    return link.producer;
   }
 
   /** User lanes first, then conversation lanes, then gateways, as pipelines/backbone.ts does it. */
@@ -127,7 +187,7 @@ export class Backbone {
     const { queue, delays } = this.#context;
     this.#isDown = false;
     const users = this.lanes.filter(({ isUser }) => isUser);
-    for (const lane of users) if (!lane.isUp) lane.start(this.log, this.contents, ++this.#incarnation);
+    for (const lane of users) if (!lane.isUp) lane.start(this.#logOf(lane), this.contents, ++this.#incarnation);
     const goOn = (): void => {
       if (life !== this.#life) return;
       if (!this.lanes.every((lane) => !lane.isUser || lane.lane?.isAnnounced === true)) {
@@ -135,7 +195,7 @@ export class Backbone {
         return;
       }
       this.#areUsersUp = true;
-      for (const lane of this.lanes) if (!lane.isUp) lane.start(this.log, this.contents, ++this.#incarnation);
+      for (const lane of this.lanes) if (!lane.isUp) lane.start(this.#logOf(lane), this.contents, ++this.#incarnation);
       for (const gateway of this.gateways) this.#startGateway(gateway);
     };
     queue.after(delays.between(100, LOOK_US), goOn);
@@ -146,12 +206,15 @@ export class Backbone {
     const life = this.#life;
     // Gateways open when the lanes run, as `dunlin up` does it.
     context.queue.after(context.delays.between(1_000, 300_000), () => {
-      if (life === this.#life && !gateway.isUp) gateway.start(++this.#incarnation);
+      if (life !== this.#life || gateway.isUp) return;
+      this.#links.get(gateway.place.number)?.close();
+      gateway.start(++this.#incarnation);
     });
   }
 
   #laneDied(lane: LaneProcess, reason: string): void {
     const { queue, delays } = this.#context;
+    this.#links.get(lane)?.close();
     this.#context.note(`lane ${lane.place.number} died: ${reason}`);
     this.#context.mark(`lane died: ${reason.replaceAll(/\d+/g, 'N').slice(0, 60)}`);
     if (lane.isDeposed) return;
@@ -159,7 +222,7 @@ export class Backbone {
     queue.after(delays.between(1_000, 1_000_000), () => {
       if (life !== this.#life || this.#isDown || lane.isUp || lane.isDeposed) return;
       if (!lane.isUser && !this.#areUsersUp) return;
-      lane.start(this.log, this.contents, ++this.#incarnation);
+      lane.start(this.#logOf(lane), this.contents, ++this.#incarnation);
     });
   }
 
@@ -185,25 +248,20 @@ export class Backbone {
     let log: WorldLog | undefined;
     let producer: LogProducer | undefined;
     const current = (): LogProducer => {
-      if (log !== this.log || producer === undefined) {
-        log = this.log;
+      if (log !== this.#embedded || producer === undefined) {
+        log = this.#embedded;
         producer = log.producer();
       }
       return producer;
     };
     return {
       append: (topic, partition, batch, tag) => {
-        if (isLane && this.#context.nowMs < this.#fullRingUntilMs) {
-          this.#context.mark('ring full');
-          return false;
-        }
+        if (isLane && this.#isRingFull()) return false;
         const injected = hasHole ? 'unknown_not_done' : this.#fate(batch);
-        if (injected !== 'pass') this.log.inject(injected);
+        if (injected !== 'pass') this.#embedded.inject(injected);
         if (!current().append(topic, partition, batch, tag)) return false;
         hasHole = isLane && injected !== 'pass' && injected !== 'unknown_done';
-        this.#context.activity++;
-        this.#context.hash.add(Happening.APPEND, topic, partition, batch.length);
-        this.#tap(topic, batch);
+        this.#taken(topic, partition, batch);
         this.#writeSoon();
         return true;
       },
@@ -212,6 +270,18 @@ export class Backbone {
         hasHole = false;
       },
     };
+  }
+
+  readonly #taken = (topic: number, partition: number, batch: Uint8Array): void => {
+    this.#context.activity++;
+    this.#context.hash.add(Happening.APPEND, topic, partition, batch.length);
+    this.#tap(topic, batch);
+  };
+
+  #isRingFull(): boolean {
+    if (this.#context.nowMs >= this.#fullRingUntilMs) return false;
+    this.#context.mark('ring full');
+    return true;
   }
 
   /** A full disk takes no new sends; the reserve takes the rest. Other faults are the plan's. */
@@ -230,7 +300,7 @@ export class Backbone {
     this.#context.queue.after(this.#context.delayUs(20, 800), () => {
       if (life !== this.#life) return;
       this.#isWriteDue = false;
-      this.log.write();
+      this.#embedded.write();
       this.#ringAll();
       this.#syncSoon(Topic.CONVERSATION);
       this.#syncSoon(Topic.USER);
@@ -248,7 +318,7 @@ export class Backbone {
     this.#context.queue.after(lazyUs + delay, () => {
       if (life !== this.#life) return;
       this.#isSyncDue[topic] = false;
-      this.log.sync(topic);
+      this.#embedded.sync(topic);
       this.#ringAll();
     });
   }
@@ -288,14 +358,15 @@ export class Backbone {
         this.#takeOver(event.lane, event.for);
         return true;
       case 'kill':
-        this.log.sync();
+        this.#embedded.sync();
         this.#allDie();
         return true;
       case 'power':
         this.#allDie();
         return true;
       case 'weeks':
-        this.log.sync();
+        this.#embedded.sync();
+        this.#cluster?.pass(event.days * DAY_MS);
         this.#context.clockOffMs += event.days * DAY_MS;
         this.#allDie();
         return true;
@@ -324,9 +395,38 @@ export class Backbone {
         this.#flipBit(event.topic, event.for);
         if (event.power) this.#allDie();
         return true;
+      case 'store-cut':
+        this.lanes[event.lane]?.cutStore(event.way, event.for);
+        return true;
       default:
-        return false;
+        return this.#cluster !== undefined && breakBroker(this.#cluster, event as BrokerFault);
     }
+  }
+
+  /** Whoever reads the partition must find it out, in an epoch of its own. */
+  #lost(loss: ClusterLoss): void {
+    const { isTold, epoch } = this.lossTold(loss.topic, loss.partition);
+    // Once it is stopped, nothing reads it any more.
+    if (!isTold) this.losses.push({ ...loss, epoch });
+    this.#context.note(
+      `brokers lost ${loss.from} to ${loss.through} of partition ${loss.partition} of topic ${loss.topic}`,
+    );
+  }
+
+  /** G16: what of the losses was told: the partitions that a record in the store says are stopped. */
+  lossTold(topic: number, partition: number): { readonly isTold: boolean; readonly epoch: number } {
+    const stageId = topic === Topic.CONVERSATION ? StageId.CONVERSATION : StageId.USER;
+    const isTold = this.contents.get(lossKey(stageId, partition)) !== undefined;
+    return { isTold, epoch: decodeEpoch(this.contents.get(fenceKey(stageId, partition))) };
+  }
+
+  /** Partitions that stopped since their log lost something. */
+  get stopped(): number {
+    const { conversationPartitions, userPartitions } = this.#topology;
+    let count = 0;
+    for (let n = 0; n < conversationPartitions; n++) if (this.lossTold(Topic.CONVERSATION, n).isTold) count++;
+    for (let n = 0; n < userPartitions; n++) if (this.lossTold(Topic.USER, n).isTold) count++;
+    return count;
   }
 
   #gatewayEnds(number: number, end: (gateway: GatewayProcess) => void): void {
@@ -335,13 +435,13 @@ export class Backbone {
   }
 
   #flipBit(topic: number, ms: number): void {
-    if (!(this.log instanceof DiskLog) || !this.log.flip(topic)) return;
+    if (!(this.#embedded instanceof DiskLog) || !this.#embedded.flip(topic)) return;
     this.#context.mark('bit flipped');
     this.#context.queue.after(ms * 1_000, () => this.#restoreDisk());
   }
 
   #restoreDisk(): void {
-    if (this.log instanceof DiskLog) this.log.restore();
+    if (this.#embedded instanceof DiskLog) this.#embedded.restore();
   }
 
   #takeOver(number: number, ms: number): void {
@@ -352,7 +452,7 @@ export class Backbone {
     this.#deposed.push(old);
     const next = this.#newLane(number);
     this.lanes[number] = next;
-    next.start(this.log, this.contents, ++this.#incarnation);
+    next.start(this.#logOf(next), this.contents, ++this.#incarnation);
   }
 
   /** Written and not synced is what a kill leaves and a power failure takes; what waits in rings neither leaves. */
@@ -365,7 +465,7 @@ export class Backbone {
     for (const lane of this.#deposed.splice(0)) lane.die('all died');
     for (const lane of this.lanes) lane.die('all died');
     for (const gateway of this.gateways) gateway.die();
-    this.log = this.log.powerFailure();
+    this.#embedded = this.#embedded.powerFailure();
     this.#logBaseMs = Math.max(this.#context.wallMs, this.#loggedMs) - this.#context.nowMs;
     const life = this.#life;
     this.#context.queue.after(this.#context.delays.between(200_000, 3_000_000), () => {
@@ -380,7 +480,9 @@ export class Backbone {
     this.#fullRingUntilMs = 0;
     this.#injected.length = 0;
     this.#restoreDisk();
+    this.#cluster?.heal();
     for (const lane of this.lanes) {
+      lane.cutStore('there', 0);
       lane.pause(0);
       lane.ring();
     }
@@ -409,7 +511,8 @@ export class Backbone {
   get isIdle(): boolean {
     return (
       this.lanes.every((lane) => lane.isRunning && lane.lane!.lagBytes() === 0) &&
-      this.gateways.every((gateway) => gateway.isUp && gateway.gateway!.isSettled)
+      this.gateways.every((gateway) => gateway.isUp && gateway.gateway!.isSettled) &&
+      (this.#cluster?.isSettled ?? true)
     );
   }
 
@@ -420,5 +523,44 @@ export class Backbone {
     const positions = Array.from({ length: partitions }, (_, partition) => ({ partition, offset: 0 }));
     const consumer = this.log.consumer(topic, positions);
     for (let batch = consumer.poll(); batch !== undefined; batch = consumer.poll()) yield batch;
+  }
+}
+
+/** True if it was one of the brokers' faults. */
+function breakBroker(cluster: BrokerCluster, event: BrokerFault): boolean {
+  switch (event.fault) {
+    case 'broker-crash':
+    case 'broker-power':
+      cluster.crash(event.broker, event.for, event.fault === 'broker-power');
+      return true;
+    case 'broker-pause':
+      cluster.pause(event.broker, event.for);
+      return true;
+    case 'broker-isolated':
+      cluster.cut(`broker-${event.broker}`, ANYBODY, event.way, event.for);
+      return true;
+    case 'link-cut':
+      cluster.cut(`${event.who}-${event.number}`, `broker-${event.broker}`, event.way, event.for);
+      return true;
+    case 'leader-move':
+      cluster.moveLeader(cluster.indexOf(event.topic, event.partition));
+      return true;
+    case 'ack-lost':
+      cluster.loseAcks(event.count);
+      return true;
+    case 'ack-late':
+      cluster.delayAcks(event.for);
+      return true;
+    case 'producer-evicted':
+      cluster.forgetProducers(cluster.indexOf(event.topic, event.partition));
+      return true;
+    case 'unclean-election':
+      cluster.electUnclean(cluster.indexOf(event.topic, event.partition));
+      return true;
+    case 'brokers-power':
+      cluster.losePower(event.for);
+      return true;
+    default:
+      return false;
   }
 }

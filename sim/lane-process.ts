@@ -18,6 +18,7 @@ const SPILL_MS = 2_000;
 
 /** As in pipelines/lane-worker.ts. */
 const IDLE_US_MIN = 1_000;
+const STORE_TIMEOUT_US = 1_500_000;
 
 export interface LanePlace {
   readonly context: Context;
@@ -60,6 +61,9 @@ export function createStage(topology: Topology, isUser: boolean, partition: numb
 class SlowStore implements Store {
   readonly inner: MemoryStore;
   slowUntilMs = 0;
+  /** Nothing gets through until then: requests (`there`) or answers (`back`) are lost. */
+  cutUntilMs = 0;
+  cutWay: 'there' | 'back' = 'there';
   readonly #context: Context;
   readonly #ring: () => void;
   /** Before a commit; what it returns is called after it. */
@@ -82,6 +86,8 @@ class SlowStore implements Store {
   #answerLater(): void {
     const context = this.#context;
     const isSlow = context.nowMs < this.slowUntilMs;
+    // Whoever asks over a cut link learns after a while that no answer comes.
+    if (this.#isCut) this.#lastUs = Math.max(this.#lastUs, context.queue.nowUs + STORE_TIMEOUT_US);
     const delay = isSlow ? context.delayUs(50_000, 6_000_000) : context.delayUs(100, 8_000);
     this.#lastUs = Math.max(this.#lastUs, context.queue.nowUs + delay);
     context.queue.at(this.#lastUs, () => {
@@ -90,7 +96,15 @@ class SlowStore implements Store {
     });
   }
 
+  get #isCut(): boolean {
+    return this.#context.nowMs < this.cutUntilMs;
+  }
+
   commit(tag: number, transaction: StoreTransaction): void {
+    if (this.#isCut) {
+      this.#context.mark('commit over a cut link');
+      this.inner.inject(this.cutWay === 'there' ? 'unknown_not_done' : 'unknown_done');
+    }
     const check = this.#audit(transaction);
     this.inner.commit(tag, transaction);
     check();
@@ -99,11 +113,13 @@ class SlowStore implements Store {
   }
 
   read(...args: Parameters<Store['read']>): void {
+    if (this.#isCut) this.inner.failReads(1);
     this.inner.read(...args);
     this.#answerLater();
   }
 
   readRange(...args: Parameters<Store['readRange']>): void {
+    if (this.#isCut) this.inner.failReads(1);
     this.inner.readRange(...args);
     this.#answerLater();
   }
@@ -268,6 +284,12 @@ export class LaneProcess {
 
   slowStore(ms: number): void {
     if (this.#store !== undefined) this.#store.slowUntilMs = this.place.context.nowMs + ms;
+  }
+
+  cutStore(way: 'there' | 'back', ms: number): void {
+    if (this.#store === undefined) return;
+    this.#store.cutUntilMs = this.place.context.nowMs + ms;
+    this.#store.cutWay = way;
   }
 
   /** How its next commit goes. A late one lands after a while, whoever owns the partition then. */

@@ -11,7 +11,7 @@ import {
   type Verdict,
   VIOLATIONS_KEPT_MAX,
 } from '../core/checks/index.js';
-import { At, frameLength, isSequenced, Kind, readFrame, viewOf } from '../core/frame.js';
+import { At, frameLength, isSequenced, Kind, readFrame, readU53, viewOf } from '../core/frame.js';
 import { userOfDevice } from '../core/ids.js';
 import { GROUP_MEMBERS_MAX } from '../core/limits.js';
 import { readMembers } from '../core/members.js';
@@ -19,6 +19,7 @@ import { Topic } from '../core/ports.js';
 import type { Context } from './context.js';
 import type { Emissions } from './emissions.js';
 import { Record } from './record.js';
+import { SequenceAudit } from './sequence-audit.js';
 
 /** Violations whose time is kept: more are not kept in full either. */
 const TIMES_MAX = VIOLATIONS_KEPT_MAX;
@@ -43,6 +44,7 @@ export class Observer {
   readonly #groups = new Map<number, Group>();
   /** Who has ever blocked whom, as the blocker's and the blocked user's ids. */
   readonly blocks = new Set<string>();
+  readonly #audit = new SequenceAudit();
   deliveries = 0;
   sends = 0;
 
@@ -77,12 +79,24 @@ export class Observer {
       const length = frameLength(view, at);
       const kind = batch[at + At.KIND]!;
       if (isSequenced(kind)) {
+        this.#named(view, at);
         this.record.add(batch, view, at);
         if (view.getUint32(at + At.CONV_A) === 0) this.#groupFrame(batch, view, at);
       }
       at += length + 4 + view.getUint32(at + length, true) * RECIPIENT_BYTES;
     }
   };
+
+  #named(view: DataView, at: number): void {
+    const a = readU53(view, at + At.CONV_A);
+    const b = readU53(view, at + At.CONV_B);
+    const seq = view.getUint32(at + At.SEQ);
+    const device = readU53(view, at + At.DEVICE);
+    const counter = view.getUint32(at + At.COUNTER);
+    if (this.#audit.name(a, b, seq, device, counter)) return;
+    const sentence = `sequence ${seq} of (${a}, ${b}) was given to a second message: counter ${counter} of device ${device}`;
+    this.#context.flaw('G16', sentence, { device, convA: a, convB: b, seq });
+  }
 
   #groupFrame(bytes: Uint8Array, view: DataView, at: number): void {
     const frame = readFrame(bytes, view, at);
@@ -131,7 +145,8 @@ export class Observer {
     return this.#groups.get(group)?.members.has(user) ?? false;
   }
 
-  judge(): Verdict {
-    return judgeHistory([this.checker], { isQuiescent: true, areReceiptsComplete: true });
+  /** `isWhole`: everything must have come. */
+  judge(isWhole: boolean): Verdict {
+    return judgeHistory([this.checker], { isQuiescent: isWhole, areReceiptsComplete: isWhole });
   }
 }

@@ -5,6 +5,7 @@
  * One generator per purpose, so that leaving one kind of event out does not shift the others.
  */
 import { Prng } from '../core/prng.js';
+import { addBrokers, type BrokerFault } from './broker-plan.js';
 import { addShapes } from './shapes.js';
 
 export interface Topology {
@@ -30,6 +31,10 @@ export interface Topology {
   readonly buggify?: boolean;
   /** Limits of users and of clients are so small that they are met. */
   readonly tinyLimits?: boolean;
+  /** Brokers with replicas that hold the log. Left out: the embedded log, on the machine of the lanes. */
+  readonly brokers?: number;
+  /** More brokers may break at once than the design survives: losses must be told (G16), and what is lost need not come. */
+  readonly isBeyondBudget?: boolean;
 }
 
 /** Two users (their indices, the lower first), or a group: who makes it, and all who are in it from the start. */
@@ -152,7 +157,8 @@ export type FaultEvent =
       readonly device: number;
       readonly link: LinkKind;
       readonly for: number;
-    };
+    }
+  | BrokerFault;
 
 export type FaultKind = FaultEvent['fault'];
 
@@ -227,7 +233,8 @@ export function drawPlan(seed: number): Plan {
   const conversations = drawConversations(shape, people.length);
   const loadMs = shape.between(4, 20) * 1_000;
   const plan = { seed, topology: { ...topology, ...lanes }, people, conversations, loadMs };
-  return addShapes(root, { ...plan, deeds: drawDeeds(root, plan), faults: drawFaults(root, plan) });
+  const common = { ...plan, deeds: drawDeeds(root, plan), faults: drawFaults(root, plan) };
+  return addBrokers(root, addShapes(root, common));
 }
 
 function drawConversations(random: Prng, people: number): ConversationPlan[] {

@@ -10,10 +10,11 @@ import {
   SPILL_BYTES,
   USER_ID_MAX,
 } from '../core/limits.js';
+import { BEYOND_BUDGET, LINKED, WAYS } from './broker-plan.js';
 import { type Deed, type FaultEvent, LINKS, LOG_OUTCOMES, type Plan, STORE_OUTCOMES, type Topology } from './plan.js';
 
 /** What a number can be the number of. All count from 0. */
-export type Countable = 'device' | 'person' | 'conversation' | 'lane' | 'gateway';
+export type Countable = 'device' | 'person' | 'conversation' | 'lane' | 'gateway' | 'broker';
 
 interface FieldBase {
   readonly optional?: true;
@@ -48,6 +49,8 @@ const device = numberOf('device');
 const user = numberOf('person');
 const lane = numberOf('lane');
 const gateway = numberOf('gateway');
+const broker = numberOf('broker');
+const partitionFields = { topic: whole(0, 1), partition: whole(0, 63) };
 const length = time(0, TIME_MS_MAX);
 const conversation = numberOf('conversation');
 
@@ -106,6 +109,18 @@ export const FAULT_FIELDS: {
   'all-cut': {},
   weeks: { days: whole(1, 55) },
   link: { device, link: word(LINKS), for: length },
+  'broker-crash': { broker, for: length },
+  'broker-power': { broker, for: length },
+  'broker-pause': { broker, for: length },
+  'broker-isolated': { broker, way: word(WAYS), for: length },
+  'link-cut': { who: word(LINKED), number: whole(0, 63), broker, way: word(WAYS), for: length },
+  'store-cut': { lane, way: word(['there', 'back']), for: length },
+  'leader-move': partitionFields,
+  'ack-lost': { count: whole(1, 1_000) },
+  'ack-late': { for: length },
+  'producer-evicted': partitionFields,
+  'unclean-election': partitionFields,
+  'brokers-power': { for: length },
 };
 
 /** Deeds that only a group knows. */
@@ -113,6 +128,7 @@ export const GROUP_DEEDS: ReadonlySet<Deed['do']> = new Set(['add', 'remove', 'a
 
 const THREADS_MAX = 64;
 const PARTITIONS_MAX = 64;
+const BROKERS_MAX = 9;
 
 /** What is left out in a file: `TOPOLOGY_DEFAULTS`. */
 export const TOPOLOGY_FIELDS: { readonly [Key in keyof Topology]-?: Field } = {
@@ -130,6 +146,8 @@ export const TOPOLOGY_FIELDS: { readonly [Key in keyof Topology]-?: Field } = {
   watchesAtEnd: { ...flag, optional: true },
   buggify: { ...flag, optional: true },
   tinyLimits: { ...flag, optional: true },
+  brokers: { ...whole(1, BROKERS_MAX), optional: true },
+  isBeyondBudget: { ...flag, optional: true },
 };
 
 export const TOPOLOGY_DEFAULTS: Topology = {
@@ -143,6 +161,9 @@ export const TOPOLOGY_DEFAULTS: Topology = {
 
 /** What must hold between the numbers of a topology: a sentence if it does not. */
 export function whatIsImpossible(topology: Topology): string | undefined {
+  const { brokers, hasDisk, isBeyondBudget } = topology;
+  if (brokers !== undefined && hasDisk) return 'the log is on brokers or on a disk of the lanes; give one of the two';
+  if (isBeyondBudget === true && brokers === undefined) return 'only brokers break beyond the budget; give brokers: 3';
   const { conversationLanes, conversationPartitions, userLanes, userPartitions } = topology;
   const lanes = [
     ['conversation', conversationLanes, conversationPartitions],
@@ -156,9 +177,36 @@ export function whatIsImpossible(topology: Topology): string | undefined {
   return undefined;
 }
 
+const NEED_BROKERS: ReadonlySet<FaultEvent['fault']> = new Set([
+  'broker-crash',
+  'broker-power',
+  'broker-pause',
+  'broker-isolated',
+  'link-cut',
+  'leader-move',
+  'ack-lost',
+  'ack-late',
+  'producer-evicted',
+  ...BEYOND_BUDGET,
+]);
+
 /** Faults that only some topologies have: a sentence if this one has not. */
-export function whatIsMissing({ fault }: FaultEvent, { hasDisk }: Topology): string | undefined {
-  return fault === 'bit-flip' && !hasDisk ? 'a bit-flip needs a disk; give topology: {has_disk: true}' : undefined;
+export function whatIsMissing(event: FaultEvent, topology: Topology): string | undefined {
+  const { fault } = event;
+  if (fault === 'bit-flip' && !topology.hasDisk) return 'a bit-flip needs a disk; give topology: {has_disk: true}';
+  if (NEED_BROKERS.has(fault) && topology.brokers === undefined) {
+    return `${fault} needs brokers; give topology: {brokers: 3}`;
+  }
+  if (isBeyond(fault) && topology.isBeyondBudget !== true) {
+    return `${fault} is more than what is survived; give topology: {is_beyond_budget: true}`;
+  }
+  if (!('partition' in event)) return undefined;
+  const count = event.topic === 0 ? topology.conversationPartitions : topology.userPartitions;
+  return event.partition < count ? undefined : `topic ${event.topic} has no partition ${event.partition}`;
+}
+
+function isBeyond(fault: FaultEvent['fault']): boolean {
+  return BEYOND_BUDGET.some((kind) => kind === fault);
 }
 
 /** How many there are of each in a world. */
@@ -173,6 +221,7 @@ export function countsOf({
     conversation: conversations.length,
     lane: topology.conversationLanes + topology.userLanes,
     gateway: topology.gateways,
+    broker: topology.brokers ?? 0,
   };
 }
 

@@ -164,7 +164,7 @@ class ScenarioReader {
     const ghosts = record.get('ghosts');
     if (entry === undefined || record.size !== (ghosts === undefined ? 1 : 2))
       this.#file.fail(node, 'a conversation has either users or members');
-    const counts = { device: 0, person: people, conversation: 0, lane: 0, gateway: 0 };
+    const counts = { device: 0, person: people, conversation: 0, lane: 0, gateway: 0, broker: 0 };
     const users = this.#numbers(entry, 'person', counts);
     if (new Set(users).size !== users.length) this.#file.fail(entry.value, 'somebody is named twice');
     if (entry.key === 'users') {

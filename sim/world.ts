@@ -23,6 +23,8 @@ import { Sampler } from './samples.js';
 
 /** G15: after the last fault everything must have drained within this. */
 const HEAL_MS = 240_000;
+/** So long the others are watched when a partition stopped. */
+const STOPPED_MS = 40_000;
 /** All is quiet when nothing moved for so long. */
 const QUIET_MS = 3_000;
 const LOOK_MS = 500;
@@ -155,7 +157,9 @@ export class World {
       this.backbone.restartLanes();
       isQuiet = this.#settle();
     }
-    if (isQuiet && this.plan.topology.watchesAtEnd === true) isQuiet = scatter(this.#stage(), this.plan.seed);
+    if (isQuiet && this.plan.topology.watchesAtEnd === true && this.backbone.stopped === 0) {
+      isQuiet = scatter(this.#stage(), this.plan.seed);
+    }
     return isQuiet;
   }
 
@@ -293,6 +297,8 @@ export class World {
         quietSinceUs = lookUs;
       }
       if (lookUs - quietSinceUs >= QUIET_MS * 1_000) return true;
+      // Partitions that stopped since their log lost something never come to rest with the others.
+      if (untilUs - lookUs < (HEAL_MS - STOPPED_MS) * 1_000 && this.backbone.stopped > 0) return true;
     }
     return false;
   }
@@ -311,13 +317,15 @@ export class World {
   }
 
   #judge(isQuiet: boolean): Outcome {
-    if (isQuiet) tellTruth(this.#stage());
+    const isWhole = this.backbone.stopped === 0;
+    if (isQuiet && isWhole) tellTruth(this.#stage());
     const { context, observer, plan } = this;
     for (const [name, count] of context.probes.counts()) context.marks.set(name, count);
     const nowhere = { device: 0, convA: 0, convB: 0, seq: 0 };
     const violations: Finding[] = context.flaws.map(({ place, ...flaw }) => ({ ...nowhere, ...place, ...flaw }));
+    this.#judgeLosses((sentence) => violations.push({ guarantee: 'G16', sentence, atMs: null, ...nowhere }));
     if (isQuiet) {
-      observer.judge().violations.kept.forEach((violation, index) => {
+      observer.judge(isWhole).violations.kept.forEach((violation, index) => {
         const { guarantee, device, convA, convB, seq } = violation;
         const atMs = observer.foundAtMs[index] ?? null;
         violations.push({ guarantee, sentence: describeViolation(violation), atMs, device, convA, convB, seq });
@@ -325,7 +333,7 @@ export class World {
       const flaw = (guarantee: string, sentence: string, atMs: number | null): void => {
         violations.push({ guarantee, sentence, atMs, ...nowhere });
       };
-      this.#compareWithFold((sentence) => flaw('G13', sentence, null));
+      if (isWhole) this.#compareWithFold((sentence) => flaw('G13', sentence, null));
     } else violations.push({ guarantee: 'G15', sentence: this.#whyNotQuiet(), atMs: context.nowMs, ...nowhere });
     return {
       seed: plan.seed,
@@ -338,6 +346,22 @@ export class World {
       marks: context.marks,
       violations,
     };
+  }
+
+  /** G16: what brokers lost was told, and the epoch of whoever read it has changed; what they did not lose was not told as lost. */
+  #judgeLosses(report: (sentence: string) => void): void {
+    const { backbone, plan } = this;
+    for (const { topic, partition, from, through, epoch } of backbone.losses) {
+      const told = backbone.lossTold(topic, partition);
+      const what = `${from} to ${through} of partition ${partition} of topic ${topic}`;
+      if (plan.topology.isBeyondBudget !== true)
+        report(`the brokers lost ${what}, though only a minority of them broke`);
+      if (!told.isTold) report(`${what} were acknowledged and lost, and nobody said so`);
+      else if (told.epoch <= epoch) report(`${what} were lost, and the epoch is still ${epoch}`);
+      else this.context.mark('loss told, epoch changed');
+    }
+    if (backbone.stopped > 0 && plan.topology.isBeyondBudget !== true)
+      report('a partition stopped, though nothing can have been lost');
   }
 
   #whyNotQuiet(): string {
