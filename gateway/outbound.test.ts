@@ -183,6 +183,22 @@ test('presence and typing go to who is live, whatever the token', () => {
   );
 });
 
+test('an answer about counters of an earlier token does not come ahead of what is sent anew', () => {
+  const bench = new Bench();
+  const { socket, session } = bench.connect(1);
+  session.token = 5;
+  for (const kind of [Kind.SENT, Kind.INFO]) {
+    bench.deliver(
+      [makeFrame({ kind, seq: 1 }), { connection: 1, token: 4, flags: TargetFlag.TRANSIENT }],
+      [makeFrame({ kind, seq: 2 }), { connection: 1, token: 5, flags: TargetFlag.TRANSIENT }],
+    );
+    assert.deepEqual(
+      socket.taken().map((frame) => [frame.kind, frame.seq]),
+      [[kind, 2]],
+    );
+  }
+});
+
 test('a GOAWAY closes with its code, after what came before it, however many come', () => {
   const bench = new Bench();
   const goAway = makeFrame({ kind: Kind.GOAWAY, extra: CloseCodes.REPLACED.code });

@@ -153,13 +153,15 @@ export class Outbound {
     if (kind === Kind.GOAWAY) return this.#goAway(session, view.getUint32(frameAt + At.EXTRA));
     const flags = view.getUint32(at + TargetAt.FLAGS, true);
     if ((flags & TargetFlag.TRANSIENT) !== 0) {
-      if (sends(session.state)) this.#link(session, bytes, frameAt, length, 0, 0, flags);
+      // What tells of counters must not come before outcomes that were dropped, and are asked for again, under a newer token.
+      const isAhead = (kind === Kind.SENT || kind === Kind.INFO) && this.#isOfEarlierToken(session, view, at);
+      if (isAhead) reached(Mark.ANSWER_NOT_AHEAD_OF_THE_INBOX);
+      if (sends(session.state) && !isAhead) this.#link(session, bytes, frameAt, length, 0, 0, flags);
       else this.#options.metrics.add(Counter.transient_dropped_total);
       return;
     }
     if (!this.#isWanted(session, kind, view, frameAt, at)) {
-      const isStale = view.getUint32(at + TargetAt.TOKEN, true) !== session.token;
-      reached(isStale ? Mark.EGRESS_OF_AN_EARLIER_TOKEN : Mark.EGRESS_REPEATED);
+      reached(this.#isOfEarlierToken(session, view, at) ? Mark.EGRESS_OF_AN_EARLIER_TOKEN : Mark.EGRESS_REPEATED);
       this.#dropped++;
       return;
     }
@@ -176,9 +178,13 @@ export class Outbound {
     if (kind === Kind.CAUGHT_UP) this.#event(session, SessionEvent.CAUGHT_UP);
   }
 
+  #isOfEarlierToken(session: Session, view: DataView, at: number): boolean {
+    return view.getUint32(at + TargetAt.TOKEN, true) !== session.token;
+  }
+
   /** False for what is stale, or was sent already: a lane that starts again emits again what it had emitted. */
   #isWanted(session: Session, kind: number, view: DataView, frameAt: number, at: number): boolean {
-    if (view.getUint32(at + TargetAt.TOKEN, true) !== session.token) return false;
+    if (this.#isOfEarlierToken(session, view, at)) return false;
     switch (kind) {
       case Kind.PULL:
         // It names the last position of its piece.

@@ -449,6 +449,7 @@ export class Backbone {
     if (old?.isUp !== true) return;
     old.pause(ms);
     old.isDeposed = true;
+    if (this.#context.isTroubled(2)) old.injectCommit('unknown_not_done');
     this.#deposed.push(old);
     const next = this.#newLane(number);
     this.lanes[number] = next;

@@ -48,6 +48,8 @@ export class Context {
   readonly delays: Prng;
   /** What production code in this world reached, and where it takes the rarer way. */
   readonly probes: Probes;
+  /** Small faults that no plan names, where sites are on: reads fail while a lane recovers, a connection hangs before it is said hello on. */
+  readonly trouble: Prng | undefined;
   /** What the server's wall clock is off by. */
   clockOffMs = 0;
   /** What happened to threads and links, in words; only if it is kept. */
@@ -59,6 +61,7 @@ export class Context {
 
   constructor(seed: number, buggify: boolean, keepsJournal = false) {
     this.journal = keepsJournal ? [] : undefined;
+    this.trouble = buggify ? new Prng(seed).fork('trouble') : undefined;
     this.probes = new Probes(buggify ? new Prng(seed).fork('buggify') : undefined);
     this.delays = new Prng(seed).fork('delays');
   }
@@ -75,6 +78,11 @@ export class Context {
   /** The same as if the clock had never been set. */
   get steadyMs(): number {
     return EPOCH_MS + Math.floor(this.nowMs);
+  }
+
+  /** One of the small faults happens now, in one of so many cases. */
+  isTroubled(oneIn: number): boolean {
+    return !this.isHealing && this.trouble?.chance(1, oneIn) === true;
   }
 
   note(text: string): void {

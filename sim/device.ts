@@ -187,6 +187,7 @@ export class Device {
       return;
     }
     connection.session = result;
+    if (this.#context.isTroubled(30)) connection.stall('up', this.#context.trouble!.between(5_000, 30_000));
     queue.after(delays.between(100, 50_000), () => {
       if (attempt !== this.#attempt || this.core.state !== LinkState.CONNECTING) connection.clientCloses();
       else if (!connection.isClientDone) {

@@ -20,6 +20,9 @@ const SPILL_MS = 2_000;
 const IDLE_US_MIN = 1_000;
 const STORE_TIMEOUT_US = 1_500_000;
 
+/** Within this a lane has most often recovered. */
+const TROUBLE_US = 20_000;
+
 export interface LanePlace {
   readonly context: Context;
   readonly topology: Topology;
@@ -173,6 +176,7 @@ export class LaneProcess {
     };
     this.#store = new SlowStore(context, contents, ring, (transaction) => this.#audit(contents, transaction));
     this.#dueUs = Infinity;
+    if (context.isTroubled(6)) this.failRead();
     this.#guard(() => {
       this.lane = new Lane({
         stageId,
@@ -189,6 +193,7 @@ export class LaneProcess {
         incarnation,
       });
     });
+    if (context.isTroubled(3)) context.queue.after(context.trouble!.below(TROUBLE_US), () => this.failRead());
     this.ring();
   }
 

@@ -27,7 +27,7 @@ import {
   sendTransient,
 } from './deliver.js';
 import { appendEntry, replaceOlder } from './inbox.js';
-import { EntryAt, getPair } from './rows.js';
+import { DeviceAt, EntryAt, getPair, Mode } from './rows.js';
 import { findConnected, removeDevice } from './sessions.js';
 import type { UserState } from './state.js';
 import { offerTyping } from './updates.js';
@@ -157,8 +157,14 @@ function takeKept(state: UserState, batch: Batch, at: number, length: number, li
   state.targets.flush(state.out, bytes, at, length);
 }
 
-/** Sends an answer that is not kept to the device named in the frame, if it is connected. */
+/**
+ * Sends an answer that is not kept to the device named in the frame, if it is connected. What tells of counters (SENT, INFO) must
+ * not come before outcomes that wait in the inbox: while it catches up the device gets none, and asks again.
+ */
 export function answerDevice(state: UserState, batch: Batch, at: number, length: number): void {
   const device = findConnected(state, readU53(batch.view, at + At.DEVICE));
-  if (device !== 0) sendTransient(state, device, batch.bytes, at, length);
+  if (device === 0) return;
+  const isLive = state.memory.u32[device + DeviceAt.MODE] === Mode.LIVE;
+  if (!isLive && batch.bytes[at + At.KIND] !== Kind.REJECT) return reached(Mark.ANSWER_NOT_AHEAD_OF_THE_INBOX);
+  sendTransient(state, device, batch.bytes, at, length);
 }

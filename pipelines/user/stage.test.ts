@@ -411,6 +411,24 @@ describe('delivery', () => {
     assert.equal(lane.stage.sizes.entries, 0);
   });
 
+  it('answers nothing about counters while outcomes wait in the inbox', () => {
+    const lane = bench({ limits: { catchUpEntries: 1 } });
+    for (let seq = 1; seq <= 2; seq++) lane.message(seq);
+    lane.connect(BO, 1, 41);
+    assert.deepEqual(kinds(lane.run(), 41), [Kind.WELCOME, Kind.MESSAGE, Kind.PULL]);
+    const ask = (): number[] => {
+      const device = deviceKey(BO, 1);
+      lane.fanOut([BO], { kind: Kind.SENT, flags: Flag.DUPLICATE, device, seq: 4 });
+      lane.fanOut([BO], { kind: Kind.INFO, device, payload: Buffer.from([0x90]) });
+      lane.frames({ kind: Kind.REJECT, device });
+      return kinds(lane.run(), 41);
+    };
+    assert.deepEqual(ask(), [Kind.REJECT]);
+    lane.device(Kind.PULL, BO, 1, 41, { inbox: position(1), extra: 1 });
+    assert.deepEqual(kinds(lane.run(), 41), [Kind.MESSAGE, Kind.CAUGHT_UP]);
+    assert.deepEqual(ask(), [Kind.SENT, Kind.INFO, Kind.REJECT]);
+  });
+
   it('ignores and counts what it does not know', () => {
     const lane = bench();
     lane.frames({ kind: 200 }, { kind: Kind.MESSAGE }, { kind: Kind.CONNECT, device: 0 }, { kind: Kind.WATCH });
