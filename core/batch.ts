@@ -268,6 +268,15 @@ export class BatchBuilder {
     return at;
   }
 
+  /** Copies whole entries in, lists included. */
+  append(from: Uint8Array, start: number, length: number, entries: number): void {
+    this.reserve(length);
+    this.bytes.set(from.subarray(start, start + length), this.at);
+    this.at += length;
+    this.count += entries;
+    this.#listAt = -1;
+  }
+
   /** Opens an entry of `length` bytes that the caller writes at the offset returned. */
   open(length: number): number {
     this.reserve(length);

@@ -9,7 +9,8 @@ const SMALLEST_SHIFT = 4;
 /** Sizes 2^4 .. 2^32: the last is more than there is, and fails when the memory grows. */
 const CLASSES = 33;
 
-interface WasmMemory {
+/** The memory itself, as a kernel imports it. */
+export interface WasmMemory {
   readonly buffer: ArrayBuffer;
   grow(pages: number): number;
 }
@@ -20,6 +21,9 @@ declare const WebAssembly: {
 
 /** 4 GiB, what a 32-bit WebAssembly memory can address. */
 const PAGES_MAX = 65_536;
+/** Blocks from this size on start on a cache line, so that a row of 64 bytes in them is one line and not two. */
+const ALIGNED_BYTES = 4_096;
+const LINE_BYTES = 64;
 
 function classOf(bytes: number): number {
   return bytes <= 1 << SMALLEST_SHIFT ? SMALLEST_SHIFT : 32 - Math.clz32(bytes - 1);
@@ -40,6 +44,10 @@ export class LinearMemory {
     this.#u32 = new Uint32Array(this.#memory.buffer);
     this.#u8 = new Uint8Array(this.#memory.buffer);
     this.#view = new DataView(this.#memory.buffer);
+  }
+
+  get wasm(): WasmMemory {
+    return this.#memory;
   }
 
   get u32(): Uint32Array {
@@ -64,7 +72,7 @@ export class LinearMemory {
     return this.#u8.length;
   }
 
-  /** A zeroed block of at least `bytes`, aligned to 16 bytes; returns its byte offset. Throws when 4 GiB are used up. */
+  /** A zeroed block of at least `bytes`, aligned to 16 bytes, a large one to 64; returns its byte offset. Throws when 4 GiB are used up. */
   alloc(bytes: number): number {
     const shift = classOf(bytes);
     const size = 2 ** shift;
@@ -75,7 +83,7 @@ export class LinearMemory {
       this.#u8.fill(0, head, head + size);
       return head;
     }
-    const at = this.#top;
+    const at = size < ALIGNED_BYTES ? this.#top : Math.ceil(this.#top / LINE_BYTES) * LINE_BYTES;
     const end = at + size;
     if (end > this.#u8.length) this.#grow(end);
     this.#top = end;

@@ -3,6 +3,9 @@
  * key. Row numbers are stable until the row is removed, so rows can point at each other. Rows lie in chunks that never
  * move; the index is a separate array of row numbers with linear probing and doubling.
  *
+ * Where the index and the chunks lie is written in linear memory too (`descriptor`), so that a kernel finds rows by the same
+ * path.
+ *
  * Iteration is by row number, which depends only on the order of inserts and removals: deterministic.
  */
 import { hashWords } from './ids.js';
@@ -10,15 +13,23 @@ import type { LinearMemory } from './memory.js';
 
 const CHUNK_SHIFT = 10;
 const CHUNK_ROWS = 1 << CHUNK_SHIFT;
+/** Chunks that the first directory has room for. */
+const DIRECTORY_CHUNKS = 16;
 const EMPTY = 0;
 const DELETED = 0xffff_ffff;
+
+/** Words of a table's descriptor: byte offset of the index, its slots, byte offset of the directory. */
+const Descriptor = { INDEX: 0, SLOTS: 1, DIRECTORY: 2, WORDS: 3 } as const;
 
 export class Table {
   readonly #memory: LinearMemory;
   readonly #rowWords: number;
   readonly #keyWords: 2 | 3 | 4;
-  /** Word index of each chunk. */
-  readonly #chunks: number[] = [];
+  readonly #descriptor: number;
+  /** Word index of the directory: the word index of each chunk. */
+  #directory: number;
+  #directoryRoom = DIRECTORY_CHUNKS;
+  #chunks = 0;
   #index: number;
   #slots: number;
   #used = 0;
@@ -33,7 +44,22 @@ export class Table {
     this.#rowWords = rowWords;
     this.#keyWords = keyWords;
     this.#slots = initialSlots;
+    this.#descriptor = memory.alloc(Descriptor.WORDS * 4) >>> 2;
     this.#index = memory.alloc(initialSlots * 4) >>> 2;
+    this.#directory = memory.alloc(DIRECTORY_CHUNKS * 4) >>> 2;
+    this.#describe();
+  }
+
+  /** Byte offset of three words: of the index, how many slots it has, and the byte offset of the directory of chunks. */
+  get descriptor(): number {
+    return this.#descriptor * 4;
+  }
+
+  #describe(): void {
+    const { u32 } = this.#memory;
+    u32[this.#descriptor + Descriptor.INDEX] = this.#index * 4;
+    u32[this.#descriptor + Descriptor.SLOTS] = this.#slots;
+    u32[this.#descriptor + Descriptor.DIRECTORY] = this.#directory * 4;
   }
 
   /** Number of live rows. */
@@ -52,7 +78,7 @@ export class Table {
 
   /** Word index of a row's first word, in `memory.u32`. Stays valid while the row lives. */
   at(row: number): number {
-    return this.#chunks[row >>> CHUNK_SHIFT]! + (row & (CHUNK_ROWS - 1)) * this.#rowWords;
+    return this.#memory.u32[this.#directory + (row >>> CHUNK_SHIFT)]! + (row & (CHUNK_ROWS - 1)) * this.#rowWords;
   }
 
   #matches(row: number, k0: number, k1: number, k2: number, k3: number): boolean {
@@ -118,11 +144,25 @@ export class Table {
 
   #addRow(): number {
     const row = this.#rows++;
-    if (row >>> CHUNK_SHIFT === this.#chunks.length) {
-      this.#chunks.push(this.#memory.alloc(CHUNK_ROWS * this.#rowWords * 4) >>> 2);
-      this.#live.push(new Uint8Array(CHUNK_ROWS));
-    }
+    if (row >>> CHUNK_SHIFT === this.#chunks) this.#addChunk();
     return row;
+  }
+
+  #addChunk(): void {
+    if (this.#chunks === this.#directoryRoom) this.#growDirectory();
+    const chunk = this.#memory.alloc(CHUNK_ROWS * this.#rowWords * 4) >>> 2;
+    this.#memory.u32[this.#directory + this.#chunks++] = chunk;
+    this.#live.push(new Uint8Array(CHUNK_ROWS));
+  }
+
+  #growDirectory(): void {
+    const old = this.#directory;
+    const room = this.#directoryRoom;
+    this.#directory = this.#memory.alloc(room * 2 * 4) >>> 2;
+    this.#memory.u32.copyWithin(this.#directory, old, old + room);
+    this.#memory.free(old * 4, room * 4);
+    this.#directoryRoom = room * 2;
+    this.#describe();
   }
 
   #rehash(): void {
@@ -146,5 +186,6 @@ export class Table {
     this.#index = index;
     this.#slots = slots;
     this.#used = this.#count;
+    this.#describe();
   }
 }

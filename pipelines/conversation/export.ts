@@ -44,12 +44,12 @@ export class Exporter {
   dirty(sink: ChunkSink): void {
     const rows = this.#rows;
     this.#sink = sink;
-    for (const conversation of rows.dirty) {
+    for (let place = 0; place < rows.dirtyCount; place++) {
+      const conversation = rows.dirtyAt(place);
       rows.u32[rows.conversations.at(conversation) + Conv.FLAGS]! &= ~ConversationFlag.DIRTY;
       this.#conversation(conversation);
     }
-    rows.dirty.length = 0;
-    rows.dirtyBytes = 0;
+    rows.clearDirty();
     this.#flush();
   }
 

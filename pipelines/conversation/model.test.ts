@@ -172,8 +172,8 @@ class Outcomes {
 class Run {
   readonly #model = new Model();
   readonly #lane = new TestLane(PARTITIONS);
-  /** Never exported, never restored. */
-  readonly #steady: ConversationStage = this.#lane.newStage();
+  /** Never exported, never restored, and with the kernel. */
+  readonly #steady: ConversationStage = this.#lane.newStage(true);
   /** Gets every frame in a batch of its own. */
   readonly #single: ConversationStage = this.#lane.newStage();
   readonly #outcomes = new Outcomes();

@@ -67,6 +67,13 @@ const DEV_WORDS = 8;
 /** What a part of a conversation takes in an export (export.ts). */
 export const ExportBytes = { HEAD: 36, PARTICIPANT: 32, DEVICE: 20 } as const;
 
+/**
+ * What the partition has one of, as words in linear memory: 0 byte offset of the list of dirty conversations, 1 how many it
+ * lists, 2 bytes that exporting them takes, 3 to 5 byte offsets of the tables' descriptors.
+ */
+const Ledger = { DIRTY: 0, DIRTY_COUNT: 1, DIRTY_BYTES: 2, CONVERSATIONS: 3, PARTICIPANTS: 4, DEVICES: 5, WORDS: 6 };
+const DIRTY_ROOM = 1_024;
+
 const SMALLEST_BLOCK_ROWS = 4;
 
 /** The state of one partition. Row numbers are stable; word indexes (`*At`) are stable too, the `u32` view is not. */
@@ -75,26 +82,77 @@ export class Rows {
   readonly conversations = new Table(this.memory, CONV_WORDS, 4);
   readonly participants = new Table(this.memory, PART_WORDS, 3);
   readonly devices = new Table(this.memory, DEV_WORDS, 3);
-  /** Conversations that changed since the last export, in the order in which they first did. */
-  readonly dirty: number[] = [];
-  /** About what exporting them takes. */
-  dirtyBytes = 0;
+  /** Byte offset of the words of `Ledger`. */
+  readonly ledger = this.memory.alloc(Ledger.WORDS * 4);
+  readonly #ledger = this.ledger >>> 2;
+  #dirtyRoom = DIRTY_ROOM;
+
+  constructor() {
+    const dirty = this.memory.alloc(DIRTY_ROOM * 4);
+    const { u32 } = this.memory;
+    u32[this.#ledger + Ledger.DIRTY] = dirty;
+    u32[this.#ledger + Ledger.CONVERSATIONS] = this.conversations.descriptor;
+    u32[this.#ledger + Ledger.PARTICIPANTS] = this.participants.descriptor;
+    u32[this.#ledger + Ledger.DEVICES] = this.devices.descriptor;
+  }
 
   get u32(): Uint32Array {
     return this.memory.u32;
   }
 
+  /** Conversations that changed since the last export. */
+  get dirtyCount(): number {
+    return this.u32[this.#ledger + Ledger.DIRTY_COUNT]!;
+  }
+
+  /** One of them, in the order in which they first changed. */
+  dirtyAt(place: number): number {
+    return this.u32[(this.u32[this.#ledger + Ledger.DIRTY]! >>> 2) + place]!;
+  }
+
+  /** About what exporting them takes. */
+  get dirtyBytes(): number {
+    return this.u32[this.#ledger + Ledger.DIRTY_BYTES]!;
+  }
+
+  /** Forgets which conversations changed; their flags are the caller's. */
+  clearDirty(): void {
+    this.u32[this.#ledger + Ledger.DIRTY_COUNT] = 0;
+    this.u32[this.#ledger + Ledger.DIRTY_BYTES] = 0;
+  }
+
+  /** Makes room for `more` conversations to become dirty. */
+  reserveDirty(more: number): void {
+    const count = this.dirtyCount;
+    if (count + more <= this.#dirtyRoom) return;
+    const room = Math.max(count + more, this.#dirtyRoom * 2);
+    const list = this.memory.alloc(room * 4);
+    const { u32 } = this;
+    const old = u32[this.#ledger + Ledger.DIRTY]!;
+    u32.copyWithin(list >>> 2, old >>> 2, (old >>> 2) + count);
+    this.memory.free(old, this.#dirtyRoom * 4);
+    u32[this.#ledger + Ledger.DIRTY] = list;
+    this.#dirtyRoom = room;
+  }
+
   /** Marks a conversation as changed: all of it is exported next. */
   touch(conversation: number): void {
-    const { u32 } = this;
     const at = this.conversations.at(conversation);
-    if ((u32[at + Conv.FLAGS]! & ConversationFlag.DIRTY) !== 0) return;
+    if (this.#isDirty(at)) return;
+    this.reserveDirty(1);
+    const { u32 } = this;
+    const ledger = this.#ledger;
     u32[at + Conv.FLAGS]! |= ConversationFlag.DIRTY;
-    this.dirty.push(conversation);
-    this.dirtyBytes +=
+    u32[(u32[ledger + Ledger.DIRTY]! >>> 2) + u32[ledger + Ledger.DIRTY_COUNT]!++] = conversation;
+    this.#addDirtyBytes(
       ExportBytes.HEAD +
-      u32[at + Conv.MEMBERS]! * ExportBytes.PARTICIPANT +
-      u32[at + Conv.DEVICE_COUNT]! * ExportBytes.DEVICE;
+        u32[at + Conv.MEMBERS]! * ExportBytes.PARTICIPANT +
+        u32[at + Conv.DEVICE_COUNT]! * ExportBytes.DEVICE,
+    );
+  }
+
+  #addDirtyBytes(bytes: number): void {
+    this.u32[this.#ledger + Ledger.DIRTY_BYTES]! += bytes;
   }
 
   #isDirty(conversationAt: number): boolean {
@@ -110,7 +168,7 @@ export class Rows {
     if (count === room) this.#growBlock(at, count);
     this.u32[(this.u32[at + Conv.BLOCK]! >>> 2) + count] = row;
     this.u32[at + Conv.MEMBERS] = count + 1;
-    if (this.#isDirty(at)) this.dirtyBytes += ExportBytes.PARTICIPANT;
+    if (this.#isDirty(at)) this.#addDirtyBytes(ExportBytes.PARTICIPANT);
     return row;
   }
 
@@ -139,7 +197,7 @@ export class Rows {
       else u32[block + kept++] = row;
     }
     u32[at + Conv.MEMBERS] = kept;
-    if (this.#isDirty(at)) this.dirtyBytes -= (count - kept) * ExportBytes.PARTICIPANT;
+    if (this.#isDirty(at)) this.#addDirtyBytes((kept - count) * ExportBytes.PARTICIPANT);
   }
 
   /** Takes all participants out. */
@@ -161,7 +219,7 @@ export class Rows {
     this.u32[this.devices.at(row) + Dev.NEXT] = this.u32[at + Conv.DEVICES]!;
     this.u32[at + Conv.DEVICES] = row + 1;
     this.u32[at + Conv.DEVICE_COUNT]!++;
-    if (this.#isDirty(at)) this.dirtyBytes += ExportBytes.DEVICE;
+    if (this.#isDirty(at)) this.#addDirtyBytes(ExportBytes.DEVICE);
     return row;
   }
 

@@ -10,6 +10,7 @@ import { StepContext } from './context.js';
 import { deriveAdmins, Exporter, importChunk, stateHash } from './export.js';
 import { forward, frameWithin, Recipients } from './fanout.js';
 import { handleInfo, handleTyping } from './info.js';
+import { Kernel } from './kernel.js';
 import { deriveAggregates, handleDelivered, handleRead } from './receipts.js';
 import { Conv, ConversationFlag, Rows } from './rows.js';
 import { sequenceFrame } from './sequence.js';
@@ -18,21 +19,31 @@ export interface ConversationStageOptions {
   readonly partition: number;
   readonly conversationPartitions: number;
   readonly userPartitions: number;
+  /** True: ordinary frames are done by the WebAssembly kernel, where the engine can run it. The results are the same. */
+  readonly kernel?: boolean;
 }
 
 export class ConversationStage implements Stage {
   readonly wakeAtMs = Number.POSITIVE_INFINITY;
   /** Frames that no gateway lets through: counted, otherwise ignored. */
   ignored = 0;
+  /** Frames that the kernel left to the plain code. */
+  handedOver = 0;
   readonly #rows = new Rows();
   readonly #context: StepContext;
   readonly #recipients = new Recipients();
   readonly #exporter = new Exporter(this.#rows);
   readonly #userPartitions: number;
+  readonly #kernel: Kernel | undefined;
 
   constructor(options: ConversationStageOptions) {
     this.#userPartitions = options.userPartitions;
+    this.#kernel = options.kernel === true ? Kernel.create(this.#rows, options.userPartitions) : undefined;
     this.#context = new StepContext(this.#rows, options.userPartitions);
+  }
+
+  get hasKernel(): boolean {
+    return this.#kernel !== undefined;
   }
 
   get conversations(): number {
@@ -54,17 +65,33 @@ export class ConversationStage implements Stage {
       this.ignored += batch.header.count;
       return;
     }
+    if (this.#kernel === undefined) this.#stepPlain(context, batch.header.count);
+    else this.#stepWith(this.#kernel, context, batch.header.count);
+  }
+
+  #stepPlain(context: StepContext, entries: number): void {
     let at: number = BatchAt.ENTRIES;
-    for (let entry = 0; entry < batch.header.count; entry++) {
-      const length = frameWithin(context, at);
-      if (length < 0) {
-        this.ignored++;
-        return;
-      }
-      context.open(at, length);
-      this.#handle(context);
-      at += length;
+    for (let entry = 0; entry < entries && at >= 0; entry++) at = this.#entry(context, at);
+  }
+
+  #stepWith(kernel: Kernel, context: StepContext, entries: number): void {
+    kernel.begin(context, entries);
+    for (let at = kernel.next(context); at >= 0; at = kernel.next(context)) {
+      this.handedOver++;
+      if (this.#entry(context, at) < 0) return;
     }
+  }
+
+  /** Handles the frame at `at`; where the next one lies, or −1 if the batch is cut here. */
+  #entry(context: StepContext, at: number): number {
+    const length = frameWithin(context, at);
+    if (length < 0) {
+      this.ignored++;
+      return -1;
+    }
+    context.open(at, length);
+    this.#handle(context);
+    return at + length;
   }
 
   #handle(context: StepContext): void {

@@ -122,8 +122,10 @@ export class TestLane {
     this.stage = this.newStage();
   }
 
-  newStage(): ConversationStage {
-    return new ConversationStage({ partition: 0, conversationPartitions: 1, userPartitions: this.userPartitions });
+  /** `kernel`: with the WebAssembly kernel. */
+  newStage(kernel = false): ConversationStage {
+    const { userPartitions } = this;
+    return new ConversationStage({ partition: 0, conversationPartitions: 1, userPartitions, kernel });
   }
 
   /** Appends a batch and steps it. */

@@ -1,0 +1,669 @@
+/**
+ * The conversation stage's ordinary frames, in AssemblyScript over the linear memory that the plain TypeScript works on: the
+ * same rows, the same bytes written. What is not ordinary is handed back and done by pipelines/conversation/, one frame at a
+ * time; the two can take turns at any frame. Ordinary is
+ *
+ * - a MESSAGE of a known device with the next counter, from a member, within the limits and without a device table,
+ * - a DELIVERED or READ of a member, not beyond the head,
+ *
+ * in a conversation that exists. Before anything is written it is sure that the frame is ordinary and that its output fits.
+ *
+ * With a million conversations nearly every row is far away from the processor: about seven lines of memory a message, 100 ns
+ * each, one after the other. So frames are taken in windows, and a window is walked several times: one walk asks for the slots
+ * of the index, the next for the rows behind them, and so on. Walks are short loops whose steps do not depend on each other, so
+ * that the processor waits for many lines at once.
+ *
+ * Layouts are those of core/frame.ts, core/batch.ts, core/table.ts and rows.ts, here in bytes.
+ */
+
+// --- frame (core/frame.ts): offsets of values, big-endian ---------------------------------------------------------------------
+const AT_KIND: usize = 2;
+const AT_FLAGS: usize = 4;
+const AT_CONV_A: usize = 6;
+const AT_CONV_B: usize = 15;
+const AT_DEVICE: usize = 24;
+const AT_COUNTER: usize = 33;
+const AT_SEQ: usize = 38;
+const AT_INBOX: usize = 43;
+const AT_TIME: usize = 52;
+const AT_EXTRA: usize = 61;
+const AT_LENGTH: usize = 66;
+const HEADER_BYTES: u32 = 70;
+const KIND_MESSAGE: u32 = 1;
+const KIND_READ: u32 = 16;
+const KIND_DELIVERED: u32 = 19;
+const KIND_RECEIPT: u32 = 50;
+const FLAG_DEVICE_TABLE: u32 = 1;
+const PAYLOAD_BYTES_MAX: u32 = 65_536;
+const MESSAGE_TTL_S_MAX: u32 = 2_592_000;
+const SEQUENCE_MAX: u32 = 0xffff_ffff;
+
+// --- rows (pipelines/conversation/rows.ts) --------------------------------------------------------------------------------------
+const CONV_HEAD: usize = 16;
+const CONV_FLAGS: usize = 20;
+const CONV_DEVICE_COUNT: usize = 24;
+const CONV_BLOCK: usize = 28;
+const CONV_MEMBERS: usize = 36;
+/** An aggregate; the members at that minimum are counted in the word behind it. */
+const CONV_DELIVERED: usize = 40;
+const CONV_READ: usize = 48;
+const CONV_DEVICES: usize = 60;
+const CONV_WORDS: u32 = 16;
+const FLAG_DIRTY: u32 = 1;
+const PART_LOW: usize = 4;
+const PART_HIGH: usize = 8;
+const PART_DELIVERED: usize = 20;
+const PART_READ: usize = 24;
+const PART_LAST_SENT: usize = 28;
+const PART_PARTITION: usize = 36;
+const PART_WORDS: u32 = 12;
+const DEV_LOW: usize = 4;
+const DEV_HIGH: usize = 8;
+const DEV_COUNTER: usize = 12;
+const DEV_SEQ: usize = 16;
+const DEV_CODE: usize = 20;
+const DEV_WORDS: u32 = 8;
+const EXPORT_HEAD_BYTES: u32 = 36;
+const EXPORT_PARTICIPANT_BYTES: u32 = 32;
+const EXPORT_DEVICE_BYTES: u32 = 20;
+
+// --- the ledger (rows.ts) -------------------------------------------------------------------------------------------------------
+const LEDGER_DIRTY: usize = 0;
+const LEDGER_DIRTY_COUNT: usize = 4;
+const LEDGER_DIRTY_BYTES: usize = 8;
+const LEDGER_CONVERSATIONS: usize = 12;
+const LEDGER_PARTICIPANTS: usize = 16;
+const LEDGER_DEVICES: usize = 20;
+
+// --- tables (core/table.ts) -----------------------------------------------------------------------------------------------------
+const CHUNK_SHIFT: u32 = 10;
+const CHUNK_MASK: u32 = 1_023;
+const EMPTY: u32 = 0;
+const DELETED: u32 = 0xffff_ffff;
+
+// --- a place of the window --------------------------------------------------------------------------------------------------------
+const WINDOW: u32 = 32;
+const PLACE_BYTES: u32 = 64;
+/** Words a low, a high, b low, b high, as the key of a row has them. */
+const PLACE_KEY: usize = 0;
+const PLACE_FRAME: usize = 16;
+const PLACE_LENGTH: usize = 20;
+/** The frame's kind if it may be ordinary, otherwise 0. */
+const PLACE_KIND: usize = 24;
+/** First its number of the slot in the index, then the row that was found, 0 if none was. */
+const PLACE_SLOT: usize = 28;
+const PLACE_CONV: usize = 28;
+const PLACE_ENTRY: usize = 32;
+/** The conversation's row number. */
+const PLACE_ROW: usize = 36;
+/** Where what a walk read only to have it near is put, so that it is read. */
+const PLACE_SINK: usize = 40;
+/** Rows of members that are asked for ahead; those of a larger group lie one behind the other. */
+const AHEAD_MEMBERS: u32 = 16;
+
+/** A RECEIPT with its list of one. */
+const RECEIPT_BYTES: u32 = 82;
+const RECIPIENT_BYTES: u32 = 8;
+/** Frames are copied in steps of this, so a copy may write so much behind its end. */
+const COPY_BYTES: u32 = 32;
+
+/** What `run` answers (kernel.ts). */
+const DONE: u32 = 0;
+const HAND_OVER: u32 = 1;
+const FULL: u32 = 2;
+
+let ledger: usize = 0;
+let window: usize = 0;
+/** Fan-out: for each partition its last recipient + 1 and how many it has; for each recipient its row and the one before it. */
+let chainHeads: usize = 0;
+let chainCounts: usize = 0;
+let chainRows: usize = 0;
+let chainNext: usize = 0;
+let chainPartitions: usize = 0;
+let chained: u32 = 0;
+let chainSize: u32 = 0;
+
+/** Output, for each partition an area, how far it is filled, and how many entries it has. */
+let areas: usize = 0;
+let areaBytes: u32 = 0;
+let fills: usize = 0;
+let counts: usize = 0;
+/** Partitions that have output, in the order of their first. */
+let actives: usize = 0;
+let active: u32 = 0;
+let highestFill: u32 = 0;
+
+let next: usize = 0;
+let end: usize = 0;
+let left: u32 = 0;
+let time: u64 = 0;
+let size: u32 = 0;
+let place: u32 = 0;
+
+let convIndex: usize = 0;
+let convMask: u32 = 0;
+let convDirectory: usize = 0;
+let partIndex: usize = 0;
+let partMask: u32 = 0;
+let partDirectory: usize = 0;
+let devIndex: usize = 0;
+let devMask: u32 = 0;
+let devDirectory: usize = 0;
+
+/** `scratch`: zeroed, as many bytes as kernel.ts says. */
+export function configure(
+  ledgerAt: usize,
+  scratch: usize,
+  partitions: u32,
+  members: u32,
+  areasAt: usize,
+  bytes: u32,
+): void {
+  ledger = ledgerAt;
+  window = scratch;
+  chainHeads = window + WINDOW * PLACE_BYTES;
+  chainCounts = chainHeads + partitions * 4;
+  chainPartitions = chainCounts + partitions * 4;
+  fills = chainPartitions + partitions * 4;
+  counts = fills + partitions * 4;
+  actives = counts + partitions * 4;
+  chainRows = actives + partitions * 4;
+  chainNext = chainRows + members * 4;
+  areas = areasAt;
+  areaBytes = bytes;
+}
+
+/** Begins a batch: its entries lie in [from, to). */
+export function begin(from: usize, to: usize, entries: u32, timeHigh: u32, timeLow: u32): void {
+  next = from;
+  end = to;
+  left = entries;
+  time = bswap<u64>(((<u64>timeHigh) << 32) | <u64>timeLow);
+  size = 0;
+  place = 0;
+}
+
+/** Goes on, behind the frame that was handed over if `skip` is 1, until the batch is done or something is in the way. */
+export function run(skip: u32): u32 {
+  openTables();
+  place += skip;
+  while (true) {
+    while (place < size) {
+      const answer = handle(window + place * PLACE_BYTES);
+      if (answer !== DONE) return answer;
+      place++;
+    }
+    if (left === 0) return DONE;
+    fill();
+  }
+}
+
+/** Where the frame lies that was handed over. */
+export function handedOver(): usize {
+  return load<u32>(window + place * PLACE_BYTES, PLACE_FRAME);
+}
+
+export function activeCount(): u32 {
+  return active;
+}
+
+export function activeAt(n: u32): u32 {
+  return load<u32>(actives + n * 4);
+}
+
+export function bytesOf(partition: u32): u32 {
+  return load<u32>(fills + partition * 4);
+}
+
+export function entriesOf(partition: u32): u32 {
+  return load<u32>(counts + partition * 4);
+}
+
+/** The output was taken. */
+export function clear(): void {
+  for (let n: u32 = 0; n < active; n++) {
+    const partition = load<u32>(actives + n * 4);
+    store<u32>(fills + partition * 4, 0);
+    store<u32>(counts + partition * 4, 0);
+  }
+  active = 0;
+  highestFill = 0;
+}
+
+// --- tables ----------------------------------------------------------------------------------------------------------------------
+
+/** They may have moved since the last call. */
+function openTables(): void {
+  let table: usize = load<u32>(ledger, LEDGER_CONVERSATIONS);
+  convIndex = load<u32>(table);
+  convMask = load<u32>(table, 4) - 1;
+  convDirectory = load<u32>(table, 8);
+  table = load<u32>(ledger, LEDGER_PARTICIPANTS);
+  partIndex = load<u32>(table);
+  partMask = load<u32>(table, 4) - 1;
+  partDirectory = load<u32>(table, 8);
+  table = load<u32>(ledger, LEDGER_DEVICES);
+  devIndex = load<u32>(table);
+  devMask = load<u32>(table, 4) - 1;
+  devDirectory = load<u32>(table, 8);
+}
+
+function rowAt(directory: usize, words: u32, row: u32): usize {
+  return (load<u32>(directory + ((row >>> CHUNK_SHIFT) << 2)) + (row & CHUNK_MASK) * words) << 2;
+}
+
+function mix(word: u32): u32 {
+  let h = word;
+  h = (h ^ (h >>> 16)) * 0x85ebca6b;
+  h = (h ^ (h >>> 13)) * 0xc2b2ae35;
+  return h ^ (h >>> 16);
+}
+
+function hash(aLow: u32, aHigh: u32, bLow: u32, bHigh: u32): u32 {
+  let h = mix(aLow ^ 0x9e3779b9);
+  h = mix(h ^ aHigh);
+  h = mix((h * 5) ^ bLow);
+  return mix(h ^ bHigh);
+}
+
+/** The row of a participant or device of a conversation, by two words; 0 if there is none. */
+function findRow(index: usize, mask: u32, directory: usize, words: u32, conversation: u32, low: u32, high: u32): usize {
+  let slot = hash(conversation, low, high, 0) & mask;
+  while (true) {
+    const entry = load<u32>(index + (slot << 2));
+    if (entry === EMPTY) return 0;
+    if (entry !== DELETED) {
+      const at = rowAt(directory, words, entry - 1);
+      if (load<u32>(at) === conversation && load<u32>(at, 4) === low && load<u32>(at, 8) === high) return at;
+    }
+    slot = (slot + 1) & mask;
+  }
+}
+
+// --- a window ---------------------------------------------------------------------------------------------------------------------
+
+function fill(): void {
+  place = 0;
+  size = 0;
+  while (size < WINDOW && left > 0) readFrame(window + size++ * PLACE_BYTES);
+  const last = window + size * PLACE_BYTES;
+  for (let at = window; at < last; at += PLACE_BYTES) {
+    store<u32>(at, load<u32>(convIndex + (load<u32>(at, PLACE_SLOT) << 2)), PLACE_ENTRY);
+  }
+  for (let at = window; at < last; at += PLACE_BYTES) {
+    const entry = load<u32>(at, PLACE_ENTRY);
+    const row = entry === EMPTY || entry === DELETED ? 0 : entry - 1;
+    store<u32>(at, load<u32>(rowAt(convDirectory, CONV_WORDS, row), CONV_HEAD), PLACE_SINK);
+  }
+  for (let at = window; at < last; at += PLACE_BYTES) findConversation(at);
+  for (let at = window; at < last; at += PLACE_BYTES) reachMembers(at);
+}
+
+/** Reads what every kind has, and counts the frame off. What cannot be ordinary is left to TypeScript by kind 0. */
+function readFrame(at: usize): void {
+  const frame = next;
+  store<u32>(at, <u32>frame, PLACE_FRAME);
+  left--;
+  let kind: u32 = 0;
+  let slot: u32 = 0;
+  const room = <u32>(end - frame);
+  if (room >= HEADER_BYTES && bswap<u32>(load<u32>(frame, AT_LENGTH)) <= room - HEADER_BYTES) {
+    const length = HEADER_BYTES + bswap<u32>(load<u32>(frame, AT_LENGTH));
+    next += length;
+    store<u32>(at, length, PLACE_LENGTH);
+    kind = load<u8>(frame, AT_KIND);
+    if (kind === KIND_MESSAGE || kind === KIND_READ || kind === KIND_DELIVERED) {
+      const aHigh = bswap<u32>(load<u32>(frame, AT_CONV_A));
+      const aLow = bswap<u32>(load<u32>(frame, AT_CONV_A + 4));
+      const bHigh = bswap<u32>(load<u32>(frame, AT_CONV_B));
+      const bLow = bswap<u32>(load<u32>(frame, AT_CONV_B + 4));
+      store<u32>(at, aLow, PLACE_KEY);
+      store<u32>(at, aHigh, PLACE_KEY + 4);
+      store<u32>(at, bLow, PLACE_KEY + 8);
+      store<u32>(at, bHigh, PLACE_KEY + 12);
+      slot = hash(aLow, aHigh, bLow, bHigh) & convMask;
+    } else kind = 0;
+  } else {
+    // It is cut, and the batch ends here.
+    left = 0;
+  }
+  store<u32>(at, kind, PLACE_KIND);
+  store<u32>(at, slot, PLACE_SLOT);
+}
+
+/** Finds the conversation, and asks for its newest device and its list of members. */
+function findConversation(at: usize): void {
+  if (load<u32>(at, PLACE_KIND) === 0) return;
+  const key = v128.load(at, PLACE_KEY);
+  let slot = load<u32>(at, PLACE_SLOT);
+  let entry = load<u32>(at, PLACE_ENTRY);
+  let row: usize = 0;
+  while (entry !== EMPTY) {
+    if (entry !== DELETED) {
+      row = rowAt(convDirectory, CONV_WORDS, entry - 1);
+      if (i32x4.all_true(i32x4.eq(v128.load(row), key))) break;
+      row = 0;
+    }
+    slot = (slot + 1) & convMask;
+    entry = load<u32>(convIndex + (slot << 2));
+  }
+  store<u32>(at, <u32>row, PLACE_CONV);
+  if (row === 0) {
+    store<u32>(at, 0, PLACE_KIND);
+    return;
+  }
+  store<u32>(at, entry - 1, PLACE_ROW);
+  const device = load<u32>(row, CONV_DEVICES);
+  const deviceAt = rowAt(devDirectory, DEV_WORDS, device === 0 ? 0 : device - 1);
+  store<u32>(at, load<u32>(deviceAt) + load<u32>(load<u32>(row, CONV_BLOCK)), PLACE_SINK);
+}
+
+/** Asks for the rows of the members. */
+function reachMembers(at: usize): void {
+  if (load<u32>(at, PLACE_KIND) === 0) return;
+  const row: usize = load<u32>(at, PLACE_CONV);
+  const block: usize = load<u32>(row, CONV_BLOCK);
+  const members = min(load<u32>(row, CONV_MEMBERS), AHEAD_MEMBERS);
+  let sum: u32 = 0;
+  for (let n: u32 = 0; n < members; n++) {
+    const member = rowAt(partDirectory, PART_WORDS, load<u32>(block + (n << 2)));
+    // A row may lie in two lines.
+    sum += load<u32>(member) + load<u32>(member, PART_PARTITION);
+  }
+  store<u32>(at, sum, PLACE_SINK);
+}
+
+// --- a frame ----------------------------------------------------------------------------------------------------------------------
+
+function handle(at: usize): u32 {
+  const kind = load<u32>(at, PLACE_KIND);
+  if (kind === 0) return HAND_OVER;
+  return kind === KIND_MESSAGE ? message(at) : watermark(at, kind);
+}
+
+/** True if `bytes` more fit into every area. */
+function fits(bytes: u32): bool {
+  return highestFill + bytes + COPY_BYTES <= areaBytes;
+}
+
+function message(at: usize): u32 {
+  const conversation: usize = load<u32>(at, PLACE_CONV);
+  const frame: usize = load<u32>(at, PLACE_FRAME);
+  const length = load<u32>(at, PLACE_LENGTH);
+  const deviceHigh = bswap<u32>(load<u32>(frame, AT_DEVICE));
+  const deviceLow = bswap<u32>(load<u32>(frame, AT_DEVICE + 4));
+  const device = findDevice(conversation, load<u32>(at, PLACE_ROW), deviceLow, deviceHigh);
+  if (device === 0 || (deviceLow & 127) === 0) return HAND_OVER;
+  const counter = bswap<u32>(load<u32>(frame, AT_COUNTER));
+  // Behind the last counter there is 0, which is none.
+  if (counter !== load<u32>(device, DEV_COUNTER) + 1 || counter === 0) return HAND_OVER;
+  if ((load<u8>(frame, AT_FLAGS) & FLAG_DEVICE_TABLE) !== 0) return HAND_OVER;
+  if (length > HEADER_BYTES + PAYLOAD_BYTES_MAX) return HAND_OVER;
+  if (bswap<u32>(load<u32>(frame, AT_EXTRA)) > MESSAGE_TTL_S_MAX) return HAND_OVER;
+  const head = load<u32>(conversation, CONV_HEAD);
+  if (head === SEQUENCE_MAX) return HAND_OVER;
+  const userLow = (deviceLow >>> 7) | (deviceHigh << 25);
+  const userHigh = deviceHigh >>> 7;
+  const members = load<u32>(conversation, CONV_MEMBERS);
+  const sender = findMember(conversation, members, userLow, userHigh);
+  if (sender === 0) return HAND_OVER;
+  if (!fits(length + 4 + RECEIPT_BYTES + 2 * members * RECIPIENT_BYTES)) return FULL;
+  store<u32>(device, counter, DEV_COUNTER);
+  touch(conversation, load<u32>(at, PLACE_ROW));
+  const seq = head + 1;
+  const block: usize = load<u32>(conversation, CONV_BLOCK);
+  for (let n: u32 = 0; n < members; n++) chain(memberAt(block, n));
+  store<u32>(conversation, seq, CONV_HEAD);
+  store<u32>(device, seq, DEV_SEQ);
+  store<u32>(device, 0, DEV_CODE);
+  sendSequenced(frame, length, seq);
+  afterOwnSend(at, conversation, sender, seq);
+  return DONE;
+}
+
+/** The one that came last is looked at first: most often it is the only one. */
+function findDevice(conversation: usize, row: u32, low: u32, high: u32): usize {
+  const newest = load<u32>(conversation, CONV_DEVICES);
+  if (newest !== 0) {
+    const at = rowAt(devDirectory, DEV_WORDS, newest - 1);
+    if (load<u32>(at, DEV_LOW) === low && load<u32>(at, DEV_HIGH) === high) return at;
+  }
+  return findRow(devIndex, devMask, devDirectory, DEV_WORDS, row, low, high);
+}
+
+function memberAt(block: usize, n: u32): usize {
+  return rowAt(partDirectory, PART_WORDS, load<u32>(block + (n << 2)));
+}
+
+/** The row of a member, found by walking: all of them are needed anyway. */
+function findMember(conversation: usize, members: u32, low: u32, high: u32): usize {
+  const block: usize = load<u32>(conversation, CONV_BLOCK);
+  for (let n: u32 = 0; n < members; n++) {
+    const member = memberAt(block, n);
+    if (load<u32>(member, PART_LOW) === low && load<u32>(member, PART_HIGH) === high) return member;
+  }
+  return 0;
+}
+
+/** As `Rows.touch`; there is room in the list for every entry of the batch. */
+function touch(conversation: usize, row: u32): void {
+  const flags = load<u32>(conversation, CONV_FLAGS);
+  if ((flags & FLAG_DIRTY) !== 0) return;
+  store<u32>(conversation, flags | FLAG_DIRTY, CONV_FLAGS);
+  const count = load<u32>(ledger, LEDGER_DIRTY_COUNT);
+  store<u32>(load<u32>(ledger, LEDGER_DIRTY) + (count << 2), row);
+  store<u32>(ledger, count + 1, LEDGER_DIRTY_COUNT);
+  const bytes =
+    EXPORT_HEAD_BYTES +
+    load<u32>(conversation, CONV_MEMBERS) * EXPORT_PARTICIPANT_BYTES +
+    load<u32>(conversation, CONV_DEVICE_COUNT) * EXPORT_DEVICE_BYTES;
+  store<u32>(ledger, load<u32>(ledger, LEDGER_DIRTY_BYTES) + bytes, LEDGER_DIRTY_BYTES);
+}
+
+// --- receipts (receipts.ts) ---------------------------------------------------------------------------------------------------------
+
+function afterOwnSend(at: usize, conversation: usize, sender: usize, seq: u32): void {
+  const oldDelivered = load<u32>(sender, PART_DELIVERED);
+  const oldRead = load<u32>(sender, PART_READ);
+  store<u32>(sender, seq, PART_LAST_SENT);
+  const delivered = oldDelivered === seq - 1 ? seq : oldDelivered;
+  const read = oldRead === seq - 1 ? seq : oldRead;
+  store<u32>(sender, delivered, PART_DELIVERED);
+  store<u32>(sender, read, PART_READ);
+  if (!isDirect(at)) moveOn(at, conversation, oldDelivered, delivered, oldRead, read);
+}
+
+function isDirect(at: usize): bool {
+  return load<u64>(at, PLACE_KEY) !== 0;
+}
+
+/** A READ or DELIVERED. */
+function watermark(at: usize, kind: u32): u32 {
+  const conversation: usize = load<u32>(at, PLACE_CONV);
+  const frame: usize = load<u32>(at, PLACE_FRAME);
+  const deviceHigh = bswap<u32>(load<u32>(frame, AT_DEVICE));
+  const deviceLow = bswap<u32>(load<u32>(frame, AT_DEVICE + 4));
+  const userLow = (deviceLow >>> 7) | (deviceHigh << 25);
+  const userHigh = deviceHigh >>> 7;
+  const members = load<u32>(conversation, CONV_MEMBERS);
+  const member =
+    members <= AHEAD_MEMBERS
+      ? findMember(conversation, members, userLow, userHigh)
+      : findRow(partIndex, partMask, partDirectory, PART_WORDS, load<u32>(at, PLACE_ROW), userLow, userHigh);
+  if (member === 0) return HAND_OVER;
+  const head = load<u32>(conversation, CONV_HEAD);
+  const asked = bswap<u32>(load<u32>(frame, AT_SEQ));
+  if (kind === KIND_READ && asked > head) return HAND_OVER;
+  const oldDelivered = load<u32>(member, PART_DELIVERED);
+  const oldRead = load<u32>(member, PART_READ);
+  const seq = min(asked, head);
+  if (seq <= (kind === KIND_READ ? oldRead : oldDelivered)) return DONE;
+  if (!fits(2 * RECEIPT_BYTES + members * RECIPIENT_BYTES)) return FULL;
+  const delivered = max(oldDelivered, seq);
+  const read = kind === KIND_READ ? seq : oldRead;
+  touch(conversation, load<u32>(at, PLACE_ROW));
+  store<u32>(member, delivered, PART_DELIVERED);
+  store<u32>(member, read, PART_READ);
+  if (isDirect(at)) {
+    const block: usize = load<u32>(conversation, CONV_BLOCK);
+    const first = memberAt(block, 0);
+    chain(first === member ? memberAt(block, 1) : first);
+    sendReceipts(frame, userKey(member), delivered, read);
+  } else moveOn(at, conversation, oldDelivered, delivered, oldRead, read);
+  if (kind === KIND_READ) {
+    chain(member);
+    sendReceipts(frame, userKey(member), delivered, read);
+  }
+  return DONE;
+}
+
+/** The member's device key with number 0. */
+function userKey(member: usize): u64 {
+  return ((<u64>load<u32>(member, PART_HIGH)) << 39) | ((<u64>load<u32>(member, PART_LOW)) << 7);
+}
+
+/** A group's member moved on; the aggregates follow, and are told to whom they concern. */
+function moveOn(at: usize, conversation: usize, oldDelivered: u32, delivered: u32, oldRead: u32, read: u32): void {
+  const beforeDelivered = load<u32>(conversation, CONV_DELIVERED);
+  const beforeRead = load<u32>(conversation, CONV_READ);
+  movedOn(conversation, CONV_DELIVERED, PART_DELIVERED, oldDelivered, delivered);
+  movedOn(conversation, CONV_READ, PART_READ, oldRead, read);
+  const nowDelivered = load<u32>(conversation, CONV_DELIVERED);
+  const nowRead = load<u32>(conversation, CONV_READ);
+  if (nowDelivered === beforeDelivered && nowRead === beforeRead) return;
+  const block: usize = load<u32>(conversation, CONV_BLOCK);
+  const members = load<u32>(conversation, CONV_MEMBERS);
+  for (let n: u32 = 0; n < members; n++) {
+    const member = memberAt(block, n);
+    const lastSent = load<u32>(member, PART_LAST_SENT);
+    const isDelivered = nowDelivered > beforeDelivered && lastSent > beforeDelivered;
+    if (isDelivered || (nowRead > beforeRead && lastSent > beforeRead)) chain(member);
+  }
+  sendReceipts(load<u32>(at, PLACE_FRAME), 0, nowDelivered, nowRead);
+}
+
+function movedOn(conversation: usize, aggregate: usize, part: usize, old: u32, value: u32): void {
+  if (value === old || old !== load<u32>(conversation + aggregate)) return;
+  const remaining = load<u32>(conversation + aggregate, 4) - 1;
+  // As a signed number: in a state that was damaged it may be none.
+  if (<i32>remaining > 0) store<u32>(conversation + aggregate, remaining, 4);
+  else computeAggregate(conversation, aggregate, part);
+}
+
+function computeAggregate(conversation: usize, aggregate: usize, part: usize): void {
+  let minimum: u32 = 0;
+  let atMinimum: u32 = 0;
+  const block: usize = load<u32>(conversation, CONV_BLOCK);
+  const members = load<u32>(conversation, CONV_MEMBERS);
+  for (let n: u32 = 0; n < members; n++) {
+    const value = load<u32>(memberAt(block, n) + part);
+    if (atMinimum === 0 || value < minimum) {
+      minimum = value;
+      atMinimum = 0;
+    }
+    if (value === minimum) atMinimum++;
+  }
+  store<u32>(conversation + aggregate, minimum);
+  store<u32>(conversation + aggregate, atMinimum, 4);
+}
+
+// --- fan-out (fanout.ts) --------------------------------------------------------------------------------------------------------------
+
+/** Adds a recipient. Chains of a partition run from the last one added to the first, as those of the plain code do. */
+function chain(member: usize): void {
+  const partition = load<u32>(member, PART_PARTITION);
+  const head = chainHeads + (partition << 2);
+  const before = load<u32>(head);
+  if (before === 0) store<u32>(chainPartitions + (chained++ << 2), partition);
+  const recipient = chainSize++;
+  store<u32>(chainRows + (recipient << 2), <u32>member);
+  store<u32>(chainNext + (recipient << 2), before);
+  store<u32>(head, recipient + 1);
+  const count = chainCounts + (partition << 2);
+  store<u32>(count, load<u32>(count) + 1);
+}
+
+/** Sends the frame to all in the chains, and empties them. Without the device table no flag is left. */
+function sendSequenced(frame: usize, length: u32, seq: u32): void {
+  const word = bswap<u32>(seq);
+  for (let n: u32 = 0; n < chained; n++) {
+    const partition = load<u32>(chainPartitions + (n << 2));
+    const to = open(partition, length);
+    copy(to, frame, length);
+    store<u8>(to, 0, AT_FLAGS);
+    store<u32>(to, word, AT_SEQ);
+    store<u64>(to, 0, AT_INBOX);
+    store<u64>(to, time, AT_TIME);
+    list(to + length, partition);
+  }
+  chained = 0;
+  chainSize = 0;
+}
+
+function sendReceipts(frame: usize, device: u64, delivered: u32, read: u32): void {
+  for (let n: u32 = 0; n < chained; n++) {
+    const partition = load<u32>(chainPartitions + (n << 2));
+    const to = open(partition, HEADER_BYTES);
+    store<u32>(to, 0xcc00cc9b | (KIND_RECEIPT << 16));
+    store<u16>(to, 0xcf00, 4);
+    store<u64>(to, load<u64>(frame, AT_CONV_A), AT_CONV_A);
+    store<u8>(to, 0xcf, AT_CONV_B - 1);
+    store<u64>(to, load<u64>(frame, AT_CONV_B), AT_CONV_B);
+    store<u8>(to, 0xcf, AT_DEVICE - 1);
+    store<u64>(to, bswap<u64>(device), AT_DEVICE);
+    store<u8>(to, 0xce, AT_COUNTER - 1);
+    store<u32>(to, 0, AT_COUNTER);
+    store<u8>(to, 0xce, AT_SEQ - 1);
+    store<u32>(to, bswap<u32>(delivered), AT_SEQ);
+    store<u8>(to, 0xcf, AT_INBOX - 1);
+    store<u64>(to, 0, AT_INBOX);
+    store<u8>(to, 0xcf, AT_TIME - 1);
+    store<u64>(to, time, AT_TIME);
+    store<u8>(to, 0xce, AT_EXTRA - 1);
+    store<u32>(to, bswap<u32>(read), AT_EXTRA);
+    store<u8>(to, 0xc6, AT_LENGTH - 1);
+    store<u32>(to, 0, AT_LENGTH);
+    list(to + HEADER_BYTES, partition);
+  }
+  chained = 0;
+  chainSize = 0;
+}
+
+/** Where an entry of the partition goes: its frame of `length` bytes and the list of its chain. */
+function open(partition: u32, length: u32): usize {
+  const fillAt = fills + (partition << 2);
+  const filled = load<u32>(fillAt);
+  if (filled === 0) store<u32>(actives + (active++ << 2), partition);
+  const after = filled + length + 4 + load<u32>(chainCounts + (partition << 2)) * RECIPIENT_BYTES;
+  store<u32>(fillAt, after);
+  highestFill = max(highestFill, after);
+  const countAt = counts + (partition << 2);
+  store<u32>(countAt, load<u32>(countAt) + 1);
+  return areas + partition * areaBytes + filled;
+}
+
+/** Writes the list of the partition's chain, and empties it. */
+function list(at: usize, partition: u32): void {
+  const countAt = chainCounts + (partition << 2);
+  store<u32>(at, load<u32>(countAt));
+  store<u32>(countAt, 0);
+  const head = chainHeads + (partition << 2);
+  let to = at + 4;
+  for (let recipient = load<u32>(head); recipient !== 0; to += RECIPIENT_BYTES) {
+    const member: usize = load<u32>(chainRows + ((recipient - 1) << 2));
+    store<u64>(to, load<u64>(member, PART_LOW));
+    recipient = load<u32>(chainNext + ((recipient - 1) << 2));
+  }
+  store<u32>(head, 0);
+}
+
+/** Copies `length` bytes and up to COPY_BYTES − 1 more; a call of memory.copy costs more than a frame of the usual size. */
+function copy(to: usize, from: usize, length: u32): void {
+  const last = from + length;
+  while (from < last) {
+    v128.store(to, v128.load(from));
+    v128.store(to, v128.load(from, 16), 16);
+    from += COPY_BYTES;
+    to += COPY_BYTES;
+  }
+}
