@@ -66,7 +66,7 @@ class Stages {
       return { partition, conversationPartitions: PARTITIONS, userPartitions: PARTITIONS };
     };
     const numbers = Array.from({ length: PARTITIONS }, (_, partition) => partition);
-    this.conversation = numbers.map((partition) => new ConversationStage(make(partition)));
+    this.conversation = numbers.map((partition) => new ConversationStage({ ...make(partition), kernel: true }));
     this.user = numbers.map((partition) => new UserStage(make(partition)));
     for (const n of numbers) {
       this.#outboxes.set(this.conversation[n]!, new Outbox(SourceKind.CONVERSATION, n, this.#gathered));

@@ -33,6 +33,7 @@ interface UpFlags {
   connectionsPerAddress: number;
   admissionsPerSecond: number;
   drain: number;
+  kernel: 'on' | 'off';
   json?: boolean;
 }
 
@@ -93,6 +94,12 @@ export function upCommand(): Command {
       ADMISSIONS_PER_SECOND,
     )
     .addOption(new Option('--drain <time>', 'how long a stop may take').argParser(durationMs).default(DRAIN_MS, '30s'))
+    .addOption(
+      new Option('--kernel <on|off>', 'WebAssembly kernel of the conversation lanes, where it can run')
+        .choices(['on', 'off'])
+        .env('DUNLIN_KERNEL')
+        .default('on'),
+    )
     .option('--json', 'print one JSON object when ready, and nothing else')
     .addHelpText('after', EXAMPLES)
     .action(up);
@@ -119,6 +126,7 @@ async function up(flags: UpFlags): Promise<void> {
     framesPerSecond: flags.framesPerSecond,
     connectionsPerAddress: flags.connectionsPerAddress,
     admissionsPerSecond: flags.admissionsPerSecond,
+    kernel: flags.kernel === 'on',
     warn: (sentence) => console.error(`dunlin: ${sentence}`),
   });
   let admin: Awaited<ReturnType<typeof startAdmin>>;

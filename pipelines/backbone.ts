@@ -41,6 +41,8 @@ export interface BackboneOptions {
   readonly framesPerSecond: number;
   readonly connectionsPerAddress: number;
   readonly admissionsPerSecond: number;
+  /** False: conversation lanes do without the WebAssembly kernel. */
+  readonly kernel?: boolean;
   /** Gets sentences that an operator should see. */
   readonly warn: (sentence: string) => void;
 }
@@ -236,6 +238,7 @@ class EmbeddedBackbone implements Backbone {
       partitions: lane.partitions,
       conversationPartitions: this.#directory.partitions,
       userPartitions: this.#directory.partitions,
+      kernel: this.#options.kernel ?? true,
       incarnation: this.#incarnation(restart),
       doorbell: lane.doorbell,
       log: this.#log.handle,

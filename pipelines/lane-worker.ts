@@ -26,6 +26,7 @@ export interface LaneWorkerData {
   readonly partitions: readonly number[];
   readonly conversationPartitions: number;
   readonly userPartitions: number;
+  readonly kernel: boolean;
   readonly incarnation: number;
   readonly doorbell: SharedArrayBuffer;
   readonly log: LogHandle;
@@ -65,9 +66,9 @@ function createEgress(data: LaneWorkerData): Egress {
 }
 
 function createStage(data: LaneWorkerData, partition: number): Stage {
-  const { conversationPartitions, userPartitions } = data;
+  const { conversationPartitions, userPartitions, kernel } = data;
   const options = { partition, conversationPartitions, userPartitions };
-  return data.stageId === StageId.CONVERSATION ? new ConversationStage(options) : new UserStage(options);
+  return data.stageId === StageId.CONVERSATION ? new ConversationStage({ ...options, kernel }) : new UserStage(options);
 }
 
 function show(lane: Lane, lagBytes: number, status: Float64Array): void {

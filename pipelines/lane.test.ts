@@ -22,7 +22,9 @@ type Which = typeof StageId.CONVERSATION | typeof StageId.USER;
 
 function createStage(stageId: Which, partition: number): Stage {
   const options = { partition, conversationPartitions: PARTITIONS, userPartitions: PARTITIONS };
-  return stageId === StageId.CONVERSATION ? new ConversationStage(options) : new UserStage(options);
+  return stageId === StageId.CONVERSATION
+    ? new ConversationStage({ ...options, kernel: partition % 2 === 0 })
+    : new UserStage(options);
 }
 
 /** A conversation lane and a user lane over a log and a store in memory, which crash and fail when told. */

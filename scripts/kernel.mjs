@@ -1,6 +1,7 @@
 /**
  * Compiles kernels/conversation.ts to WebAssembly, and writes the module as pipelines/conversation/kernel-wasm.ts, which is
  * committed: a fresh clone starts without compiling it. `npm run kernel`; a build does it by itself when the source changed.
+ * With --check nothing is written, and it fails if what is committed differs.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,14 +13,11 @@ const source = join(root, 'kernels', 'conversation.ts');
 const generated = join(root, 'pipelines', 'conversation', 'kernel-wasm.ts');
 const LINE_CHARACTERS = 100;
 
-const OPTIONS = [
-  ...['-O3', '--noAssert', '--runtime', 'stub', '--use', 'abort=', '--enable', 'simd'],
-  ...['--importMemory', '--noExportMemory', '--initialMemory', '1', '--maximumMemory', '65536'],
-];
+const OPTIONS =
+  '-O3 --noAssert --runtime stub --use abort= --enable simd --importMemory --noExportMemory --initialMemory 1 --maximumMemory 65536';
 
 function stampOf() {
-  const options = OPTIONS.join(' ');
-  return createHash('sha256').update(options).update(readFileSync(source)).digest('hex');
+  return createHash('sha256').update(OPTIONS).update(readFileSync(source)).digest('hex');
 }
 
 /** True if the committed module was made from the source as it is. */
@@ -28,10 +26,10 @@ export function isKernelCurrent() {
 }
 
 /** The text of the generated module. */
-export async function compileKernel() {
-  const { main } = await import('assemblyscript/asc');
+async function compileKernel() {
+  const { main: compile } = await import('assemblyscript/asc');
   const files = new Map();
-  const { error, stderr } = await main(['module.ts', '--outFile', 'module.wasm', ...OPTIONS], {
+  const { error, stderr } = await compile(['module.ts', '--outFile', 'module.wasm', ...OPTIONS.split(' ')], {
     readFile: (name) => (name === 'module.ts' ? readFileSync(source, 'utf8') : null),
     writeFile: (name, contents) => files.set(name, contents),
     listFiles: () => [],
@@ -51,8 +49,15 @@ export async function compileKernel() {
   ].join('\n');
 }
 
-export async function writeKernel() {
-  writeFileSync(generated, await compileKernel());
+async function main() {
+  const text = await compileKernel();
+  if (!process.argv.includes('--check')) writeFileSync(generated, text);
+  else if (readFileSync(generated, 'utf8') !== text) {
+    console.error(
+      'pipelines/conversation/kernel-wasm.ts is not what kernels/conversation.ts compiles to: npm run kernel',
+    );
+    process.exitCode = 1;
+  }
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) await writeKernel();
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) await main();

@@ -7,10 +7,23 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isKernelCurrent } from './kernel.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-const SOURCES = ['core', 'pipelines', 'gateway', 'engines', 'client', 'cli', 'benchmarks', 'sim', 'chaos', 'scripts'];
+const SOURCES = [
+  'core',
+  'pipelines',
+  'gateway',
+  'engines',
+  'client',
+  'cli',
+  'benchmarks',
+  'sim',
+  'chaos',
+  'scripts',
+  'kernels',
+];
 
 function fail(sentence) {
   console.error(`dunlin: ${sentence}`);
@@ -70,9 +83,10 @@ function sourceStamp() {
 
 export function build({ force = false } = {}) {
   const stampFile = join(root, 'dist', '.dunlin-built');
-  const stamp = sourceStamp();
-  if (!force && isFresh(stampFile, stamp)) return;
+  if (!force && isFresh(stampFile, sourceStamp())) return;
   console.error('dunlin: compiling…');
+  if (!isKernelCurrent()) run(process.execPath, [join(root, 'scripts', 'kernel.mjs')], 'the kernel’s compiler');
+  const stamp = sourceStamp();
   run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', root], 'the compiler');
   mkdirSync(dirname(stampFile), { recursive: true });
   writeFileSync(stampFile, stamp);

@@ -58,12 +58,20 @@ export class Context {
   activity = 0;
   /** No fault happens any more. */
   isHealing = false;
+  /** Whether conversation lanes use the WebAssembly kernel: in half of the worlds. Nothing else depends on it. */
+  readonly usesKernel: boolean;
 
-  constructor(seed: number, buggify: boolean, keepsJournal = false) {
+  constructor(
+    seed: number,
+    buggify: boolean,
+    keepsJournal = false,
+    usesKernel = new Prng(seed).fork('kernel').chance(1, 2),
+  ) {
     this.journal = keepsJournal ? [] : undefined;
     this.trouble = buggify ? new Prng(seed).fork('trouble') : undefined;
     this.probes = new Probes(buggify ? new Prng(seed).fork('buggify') : undefined);
     this.delays = new Prng(seed).fork('delays');
+    this.usesKernel = usesKernel;
   }
 
   get nowMs(): number {

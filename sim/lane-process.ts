@@ -48,10 +48,11 @@ const TINY_LIMITS = {
   catchUpEntries: 5,
 } as const;
 
-export function createStage(topology: Topology, isUser: boolean, partition: number): Stage {
+/** `kernel`: conversations are stepped by the WebAssembly kernel; whether they are must not show. */
+export function createStage(topology: Topology, isUser: boolean, partition: number, kernel: boolean): Stage {
   const { conversationPartitions, userPartitions, presenceUpdates, inboxBytes, tinyLimits = false } = topology;
   const options = { partition, conversationPartitions, userPartitions };
-  if (!isUser) return new ConversationStage(options);
+  if (!isUser) return new ConversationStage({ ...options, kernel });
   const limits = {
     ...(tinyLimits ? TINY_LIMITS : {}),
     ...(presenceUpdates === undefined ? {} : { presenceUpdatesPerWindow: presenceUpdates }),
@@ -182,7 +183,7 @@ export class LaneProcess {
         stageId,
         partitions,
         createStage: (partition) => {
-          const stage = createStage(this.place.topology, this.isUser, partition);
+          const stage = createStage(this.place.topology, this.isUser, partition, context.usesKernel);
           return this.isUser ? this.place.emissions.wrap(stage) : stage;
         },
         log,

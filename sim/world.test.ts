@@ -48,6 +48,21 @@ test('keeping the history changes nothing', () => {
   assert.ok(world.observer.history.length > 100);
 });
 
+test('the WebAssembly kernel changes nothing: the same seed is the same run with it and without it', () => {
+  const faults = new Set<boolean>();
+  for (let seed = 101; seed <= 110; seed++) {
+    const plan = drawPlan(seed);
+    const worlds = [true, false].map((kernel) => new World(plan, { kernel }));
+    const [on, off] = worlds.map((world) => world.run());
+    assert.equal(on!.traceHash, off!.traceHash, `seed ${seed}`);
+    assert.deepEqual([on!.violations, off!.violations], [[], []], `seed ${seed}`);
+    faults.add(plan.faults.length > 0);
+    const isOn = worlds.map(({ context }) => context.usesKernel);
+    assert.deepEqual(isOn, [true, false]);
+  }
+  assert.ok(faults.has(true));
+});
+
 test('a world without faults delivers everything, and comes to rest', () => {
   const outcome = runPlan({ ...drawPlan(7), faults: [] });
   assert.deepEqual(outcome.violations, []);

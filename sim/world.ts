@@ -60,6 +60,8 @@ export interface RunOptions {
   readonly keepsHistory?: boolean | ((event: HistoryEvent) => boolean);
   /** Numbers over virtual time, for a report: `World.sampler`. */
   readonly takesSamples?: boolean;
+  /** Whether conversation lanes use the WebAssembly kernel; left out: the seed says so. The run is the same. */
+  readonly kernel?: boolean;
 }
 
 interface Conversation {
@@ -90,7 +92,7 @@ export class World {
   constructor(plan: Plan, options: RunOptions = {}) {
     this.plan = plan;
     const keeps = options.keepsHistory ?? false;
-    const context = new Context(plan.seed, plan.topology.buggify ?? false, keeps !== false);
+    const context = new Context(plan.seed, plan.topology.buggify ?? false, keeps !== false, options.kernel);
     this.context = context;
     const emissions = new Emissions((...connection) => this.backbone.deviceOf(...connection));
     const { presenceUpdates } = plan.topology;
@@ -385,7 +387,8 @@ export class World {
       const fold = new Lane({
         stageId: place.stageId,
         partitions: place.partitions,
-        createStage: (partition) => createStage(this.plan.topology, isUser, partition),
+        // By the other twin, so that what one made of the log is compared with what the other makes of it.
+        createStage: (partition) => createStage(this.plan.topology, isUser, partition, !this.context.usesKernel),
         log: this.backbone.log,
         producer: new Sink(),
         store: new MemoryStore(),

@@ -131,6 +131,20 @@ function batchOf(frames: readonly Frame[]): Uint8Array {
   return builder.finish().slice();
 }
 
+const OTHER_KINDS: readonly number[] = [
+  Kind.TYPING,
+  Kind.INFO,
+  Kind.GROUP_ADD,
+  Kind.GROUP_ADD,
+  Kind.GROUP_REMOVE,
+  Kind.GROUP_LEAVE,
+  Kind.GROUP_ROLE,
+  Kind.BLOCK,
+  Kind.ACK,
+  0,
+  255,
+];
+
 interface Conversation {
   readonly a: number;
   readonly b: number;
@@ -234,10 +248,7 @@ class Traffic {
 
   #other(at: Conversation): Frame {
     const random = this.#random;
-    const kind = this.#pick([
-      ...[Kind.TYPING, Kind.INFO, Kind.GROUP_ADD, Kind.GROUP_ADD, Kind.GROUP_REMOVE, Kind.GROUP_LEAVE],
-      ...[Kind.GROUP_ROLE, Kind.BLOCK, Kind.ACK, 0, 255],
-    ]);
+    const kind = this.#pick(OTHER_KINDS);
     const device = this.#device(random.chance(1, 2) ? at.users[0]! : this.#user());
     const isCounted = kind >= Kind.GROUP_CREATE && kind <= Kind.GROUP_ROLE;
     const users = Array.from({ length: random.below(3) }, () => this.#user());

@@ -138,7 +138,11 @@ export class PeakCell {
     this.#random = root.fork('messages');
     this.#links = new Links(this.#queue, root.fork('links'));
     const shape = { partition: 0, conversationPartitions: 1, userPartitions: 1 };
-    this.#conversation = newSeat(new ConversationStage(shape), SourceKind.CONVERSATION, Topic.CONVERSATION);
+    this.#conversation = newSeat(
+      new ConversationStage({ ...shape, kernel: true }),
+      SourceKind.CONVERSATION,
+      Topic.CONVERSATION,
+    );
     this.#user = newSeat(new UserStage(shape), SourceKind.USER, Topic.USER);
     const payload = new Uint8Array(Math.max(4, options.payloadBytes));
     for (let i = 0; i < payload.length; i++) payload[i] = this.#random.below(256);
