@@ -81,6 +81,7 @@ test('a lane that is paused, replaced and killed is seen so', () => {
       { fault: 'lane-pause', at: 2_000, lane: 0, for: 500 },
       { fault: 'lane-takeover', at: 3_000, lane: conversationLanes, for: 800 },
       { fault: 'gateway-drain', at: 3_500, gateway: 0 },
+      { fault: 'lane-pause', at: 3_900, lane: 0, for: 5_000 },
       { fault: 'power', at: 4_000 },
     ],
   });
@@ -89,7 +90,10 @@ test('a lane that is paused, replaced and killed is seen so', () => {
   const { lives, phases } = world.sampler;
   const startMs = phases[1]!.fromMs;
   const first = lives.lanes.find(({ lane }) => lane === 0);
-  assert.deepEqual(first!.pauses, [{ fromMs: startMs + 2_000, toMs: startMs + 2_500 }]);
+  assert.deepEqual(first!.pauses, [
+    { fromMs: startMs + 2_000, toMs: startMs + 2_500 },
+    { fromMs: startMs + 3_900, toMs: startMs + 4_000 },
+  ]);
   assert.deepEqual([first!.toMs, first!.end], [startMs + 4_000, 'all died']);
   const [deposed, successor] = lives.lanes.filter(({ lane }) => lane === conversationLanes);
   assert.equal(deposed!.deposedMs, startMs + 3_000);

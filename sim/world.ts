@@ -159,10 +159,10 @@ export class World {
       this.backbone.restartLanes();
       isQuiet = this.#settle();
     }
-    if (isQuiet && this.plan.topology.watchesAtEnd === true && this.backbone.stopped === 0) {
-      isQuiet = scatter(this.#stage(), this.plan.seed);
-    }
-    return isQuiet;
+    const isOver = !isQuiet || this.plan.topology.watchesAtEnd !== true || this.backbone.stopped > 0;
+    if (isOver) return isQuiet;
+    this.sampler?.phase('some people go', queue.nowUs);
+    return scatter(this.#stage(), this.plan.seed);
   }
 
   #step(): void {

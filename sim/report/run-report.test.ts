@@ -29,7 +29,7 @@ test('the page of a seed has every section, every fault, every owner and every m
       assert.match(html, new RegExp(`<h3>${title}`));
     }
     const world = new World(plan);
-    const { traceHash, marks, messages } = world.run();
+    const { traceHash, marks, messages, violations } = world.run();
     for (const text of [traceHash, `dunlin sim replay ${seed}`, `<div class="value">${messages}</div>`]) {
       assert.ok(html.includes(text), text);
     }
@@ -41,16 +41,27 @@ test('the page of a seed has every section, every fault, every owner and every m
     const { conversationPartitions, userPartitions, gateways } = plan.topology;
     const rows = html.match(/<span class="name">(?:conversation partition|user partition|gateway) \d+<\/span>/g) ?? [];
     assert.equal(rows.length, conversationPartitions + userPartitions + gateways);
-    assert.ok(!html.includes('id="violation"'));
+    assert.equal(html.includes('id="violation"'), violations.length > 0);
   }
 });
+
+function isSameConversation(one: object, other: object): boolean {
+  return 'a' in one && 'a' in other && one.a === other.a && 'b' in one && 'b' in other && one.b === other.b;
+}
 
 test('a violation stands in its place: in every chart and row of an owner, with what happened around it', () => {
   const plan = drawPlan(6);
   let place = '';
+  let sequence = 0;
   const html = pageOf(plan, (world) => {
-    const { atMs, event } = world.observer.history.find(({ event: { op } }) => op === 'deliver')!;
+    const { history } = world.observer;
+    // More happens at this very moment: the line must be found by its sequence.
+    const { atMs, event } = history.find(({ atMs: thenMs, event: { op, ...then } }, n) => {
+      const next = history[n + 1];
+      return op === 'deliver' && next?.event.op === op && next.atMs === thenMs && isSameConversation(then, next.event);
+    })!;
     assert.ok(event.op === 'deliver');
+    sequence = event.seq;
     const { device, a: convA, b: convB, seq } = event;
     place = `<time>${(atMs / 1_000).toFixed(4)} s</time>`;
     return [{ guarantee: 'G6', sentence: `G6 violated: ${HOSTILE}`, atMs, device, convA, convB, seq }];
@@ -63,7 +74,7 @@ test('a violation stands in its place: in every chart and row of an owner, with 
   assert.equal(html.match(/class="mark wrong "/g)!.length, 5, 'the charts');
   assert.equal(html.match(/class="mark wrong thin"/g)!.length, conversationPartitions + userPartitions);
   const [, here] = /<li class="own here">(.*?)<\/li>/.exec(html)!;
-  assert.ok(here!.startsWith(place) && here!.includes('&quot;op&quot;:&quot;deliver&quot;'), here);
+  assert.ok(here!.startsWith(place) && here!.includes(`&quot;seq&quot;:${sequence},`), here);
 });
 
 test('what only the end shows is told where its message first was; what has no place at the end', () => {
