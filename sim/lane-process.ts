@@ -178,6 +178,11 @@ export class LaneProcess {
     this.#store = new SlowStore(context, contents, ring, (transaction) => this.#audit(contents, transaction));
     this.#dueUs = Infinity;
     if (context.isTroubled(6)) this.failRead();
+    // Its first commit is the take-over.
+    if (context.isTroubled(6)) {
+      const outcomes = ['conflict', 'unknown_done', 'unknown_not_done'] as const;
+      this.injectCommit(outcomes[context.trouble!.below(outcomes.length)]!);
+    }
     this.#guard(() => {
       this.lane = new Lane({
         stageId,
