@@ -18,16 +18,12 @@ import { readMembers } from '../core/members.js';
 import { Topic } from '../core/ports.js';
 import type { Context } from './context.js';
 import type { Emissions } from './emissions.js';
+import { Membership } from './membership.js';
 import { Record } from './record.js';
 import { SequenceAudit } from './sequence-audit.js';
 
 /** Violations whose time is kept: more are not kept in full either. */
 const TIMES_MAX = VIOLATIONS_KEPT_MAX;
-
-interface Group {
-  head: number;
-  readonly members: Set<number>;
-}
 
 export class Observer {
   readonly checker: HistoryChecker;
@@ -41,7 +37,7 @@ export class Observer {
   watch: ((event: HistoryEvent) => void) | undefined;
   readonly #context: Context;
   readonly #keepsHistory: (event: HistoryEvent) => boolean;
-  readonly #groups = new Map<number, Group>();
+  readonly #groups = new Map<number, Membership>();
   /** Who has ever blocked whom, as the blocker's and the blocked user's ids. */
   readonly blocks = new Set<string>();
   readonly #audit = new SequenceAudit();
@@ -101,30 +97,23 @@ export class Observer {
   #groupFrame(bytes: Uint8Array, view: DataView, at: number): void {
     const frame = readFrame(bytes, view, at);
     if (frame.convA !== 0) return;
-    let group = this.#groups.get(frame.convB);
+    const { convB: b, seq } = frame;
+    let group = this.#groups.get(b);
     if (group === undefined) {
-      group = { head: 0, members: new Set() };
-      this.#groups.set(frame.convB, group);
+      group = new Membership((isJoin, user, changedAt) =>
+        this.feed({ op: isJoin ? 'join' : 'leave', a: 0, b, user, seq: changedAt }),
+      );
+      this.#groups.set(b, group);
     }
     // Said again by a lane that started again, or to users of another partition.
-    if (frame.seq <= group.head) return;
-    group.head = frame.seq;
-    const { members } = group;
-    const { convB: b, seq } = frame;
+    if (!group.begin(seq)) return;
     const users = readMembers(frame.payload, 0, frame.payload.length, GROUP_MEMBERS_MAX) ?? [];
     const sender = userOfDevice(frame.device);
-    const join = (user: number): void => {
-      if (members.has(user)) return;
-      members.add(user);
-      this.feed({ op: 'join', a: 0, b, user, seq });
-    };
-    const leave = (user: number): void => {
-      if (members.delete(user)) this.feed({ op: 'leave', a: 0, b, user, seq });
-    };
-    if (frame.kind === Kind.GROUP_CREATE) join(sender);
-    if (frame.kind === Kind.GROUP_CREATE || frame.kind === Kind.GROUP_ADD) for (const user of users) join(user);
-    else if (frame.kind === Kind.GROUP_REMOVE) for (const user of users) leave(user);
-    else if (frame.kind === Kind.GROUP_LEAVE) leave(sender);
+    if (frame.kind === Kind.GROUP_CREATE) group.change(seq, sender, true);
+    if (frame.kind === Kind.GROUP_CREATE || frame.kind === Kind.GROUP_ADD) {
+      for (const user of users) group.change(seq, user, true);
+    } else if (frame.kind === Kind.GROUP_REMOVE) for (const user of users) group.change(seq, user, false);
+    else if (frame.kind === Kind.GROUP_LEAVE) group.change(seq, sender, false);
     this.#context.mark(`group change ${frame.kind}`);
   }
 
@@ -139,10 +128,6 @@ export class Observer {
       const sentence = `device ${device} was told that ${seq} of (${a}, ${b}) has expired, ${leftMs} ms before its deadline`;
       this.#context.flaw('G11', sentence, { device, convA: a, convB: b, seq });
     }
-  }
-
-  isMember(group: number, user: number): boolean {
-    return this.#groups.get(group)?.members.has(user) ?? false;
   }
 
   /** `isWhole`: everything must have come. */
