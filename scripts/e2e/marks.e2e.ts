@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { MARK_NAMES } from '../../core/probe.js';
 import { MAY_MISS, MUST_REACH, swarm } from '../../sim/swarm.js';
 
-const SEEDS = 400;
+const SEEDS = 1_000;
 const TIME_OUT_MS = 20 * 60_000;
 
 test(`${SEEDS} seeds come by every mark that must be reached`, async (context) => {
