@@ -59,7 +59,9 @@ function continueAck(state: UserState, user: number, device: number, position: n
   frame.device = state.idOf(user) * DEVICE_KEY_FACTOR + state.memory.u32[device + DeviceAt.NUMBER]!;
   frame.inbox = position;
   const builder = state.out.userFrames(state.partition, FRAME_HEADER_BYTES);
-  writeHeader(builder.bytes, builder.view, builder.open(FRAME_HEADER_BYTES), frame, 0);
+  // First: the builder's bytes are others when it had to grow.
+  const at = builder.open(FRAME_HEADER_BYTES);
+  writeHeader(builder.bytes, builder.view, at, frame, 0);
 }
 
 /** The first chunk with something behind `position`, or 0. */

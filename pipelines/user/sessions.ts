@@ -183,7 +183,9 @@ function refuse(state: UserState, view: DataView, at: number, code: number): voi
   frame.time = state.nowMs;
   frame.extra = code;
   const builder = state.out.gateway(view.getUint32(at + At.CONV_A), FRAME_HEADER_BYTES + 4 + TARGET_BYTES);
-  writeFrame(builder.bytes, builder.view, builder.open(FRAME_HEADER_BYTES), frame);
+  // First: the builder's bytes are others when it had to grow.
+  const to = builder.open(FRAME_HEADER_BYTES);
+  writeFrame(builder.bytes, builder.view, to, frame);
   builder.list();
   builder.target(
     view.getUint32(at + At.CONV_B + 4),
