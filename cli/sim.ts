@@ -9,7 +9,7 @@ import type { Plan } from '../sim/plan.js';
 import type { RunReport } from '../sim/report/run-shown.js';
 import { SwarmStatistics } from '../sim/report/swarm-statistics.js';
 import type { Scenario } from '../sim/scenario-read.js';
-import { type SwarmResult, swarm } from '../sim/swarm.js';
+import { MUST_REACH, type SwarmResult, swarm } from '../sim/swarm.js';
 import { timeline } from '../sim/timeline.js';
 import { type Outcome, World } from '../sim/world.js';
 import { mustBeWritable, writeText } from './files.js';
@@ -20,6 +20,7 @@ import {
   addScenarioCommands,
   describeScenario,
   notReached,
+  REPORTS_DIRECTORY,
   saveScenario,
   seedNumber,
   type WorldFlags,
@@ -73,6 +74,7 @@ export function simCommand(): Command {
     .option('--from <number>', 'the first seed', seedNumber, 1)
     .option('--minutes <number>', 'begin no seed after this', wholeNumber(1, 10_000), 60)
     .option('--workers <number>', 'threads (default: one a core)', wholeNumber(1, 1_024))
+    .option('--failures <directory>', 'where worlds and histories of violated seeds are kept', REPORTS_DIRECTORY)
     .option('--report <file>', 'write a page with charts, and pages of violated seeds beside it')
     .addOption(new Option('--json [file]', 'write the result as JSON, to standard output if no file is given'))
     .action(runSwarm);
@@ -180,6 +182,7 @@ interface SwarmFlags {
   readonly from: number;
   readonly minutes: number;
   readonly workers?: number;
+  readonly failures: string;
   readonly report?: string;
   readonly json?: string | true;
 }
@@ -192,11 +195,15 @@ async function runSwarm(flags: SwarmFlags): Promise<void> {
   let done = 0;
   let messages = 0;
   let violated = 0;
+  const missing = new Set(MUST_REACH);
+  const interrupt = onInterrupt();
   const statistics = new SwarmStatistics();
   const say = (): void => {
     const seconds = Math.max(0.001, (Date.now() - startMs) / 1_000);
     const rate = `${(done / seconds).toFixed(1)} seeds/s, ${Math.round(messages / seconds)} messages/s`;
-    console.error(`${seconds.toFixed(0).padStart(4)} s  ${done} of ${count} seeds (${rate}), ${violated} violated`);
+    console.error(
+      `${seconds.toFixed(0).padStart(4)} s  ${done} of ${count} seeds (${rate}), ${violated} violated, ${missing.size} marks not reached`,
+    );
   };
   const ticker = setInterval(say, 5_000);
   const result = await swarm({
@@ -204,8 +211,11 @@ async function runSwarm(flags: SwarmFlags): Promise<void> {
     count,
     untilMs: startMs + minutes * 60_000,
     ...(workers === undefined ? {} : { workers }),
+    failures: flags.failures,
+    signal: interrupt.signal,
     onSeed: (report) => {
       done++;
+      for (const mark of report.marks) missing.delete(mark);
       messages += report.messages;
       statistics.add(report, Date.now() - startMs);
       if (report.failure === undefined) return;
@@ -214,16 +224,29 @@ async function runSwarm(flags: SwarmFlags): Promise<void> {
     },
   });
   clearInterval(ticker);
+  interrupt.end();
   say();
   statistics.finish(Date.now() - startMs);
-  await tell(result, (Date.now() - startMs) / 1_000, json);
+  await tell(result, (Date.now() - startMs) / 1_000, flags);
   if (flags.report !== undefined) {
     await saveSwarmReport(flags.report, { result, statistics, from, count, describe: describePlan });
   }
   if (result.failures.length > 0) process.exitCode = 1;
 }
 
-async function tell(result: SwarmResult, wallSeconds: number, json: string | true | undefined): Promise<void> {
+/** Ctrl-C once: no further seed is begun, and what there is is told. Twice: the end. */
+function onInterrupt(): { readonly signal: AbortSignal; readonly end: () => void } {
+  const controller = new AbortController();
+  const stop = (): void => {
+    if (controller.signal.aborted) process.exit(130);
+    console.error('stopping: the seeds that run come to their end');
+    controller.abort();
+  };
+  process.on('SIGINT', stop);
+  return { signal: controller.signal, end: () => process.off('SIGINT', stop) };
+}
+
+async function tell(result: SwarmResult, wallSeconds: number, { json, failures: kept }: SwarmFlags): Promise<void> {
   if (json !== undefined) {
     const text = JSON.stringify({ ...result, wallSeconds, marks: Object.fromEntries(result.marks) });
     if (json === true) console.log(text);
@@ -234,6 +257,8 @@ async function tell(result: SwarmResult, wallSeconds: number, json: string | tru
   console.log(`${seeds} seeds, ${messages} messages, ${deliveries} deliveries; ${failures.length} seeds violated`);
   if (neverReached.length > 0) console.log(`never reached: ${neverReached.join(', ')}`);
   for (const { seed, guarantee } of failures) console.log(`  ${guarantee}: dunlin sim replay ${seed}`);
+  if (failures.length > 0)
+    console.log(`kept: ${kept}/SEED.yaml (the world), SEED.ndjson (its history), SEED.txt (what is wrong)`);
 }
 
 interface ReplayFlags extends WorldFlags {

@@ -29,6 +29,8 @@ export interface SwarmWorkerData {
   readonly shared: SharedArrayBuffer;
   readonly from: number;
   readonly count: number;
+  /** Directory for what is kept of seeds that fail; undefined: nothing is. */
+  readonly failures: string | undefined;
 }
 
 export interface SwarmOptions {
@@ -37,6 +39,10 @@ export interface SwarmOptions {
   /** No seed is begun after this. */
   readonly untilMs: number;
   readonly workers?: number;
+  /** Directory for what is kept of seeds that fail. */
+  readonly failures?: string;
+  /** Aborted: no further seed is begun. */
+  readonly signal?: AbortSignal;
   readonly onSeed?: (report: SeedReport) => void;
 }
 
@@ -126,10 +132,12 @@ export async function swarm(options: SwarmOptions): Promise<SwarmResult> {
   let messages = 0;
   let deliveries = 0;
   const workers = Math.min(count, options.workers ?? availableParallelism());
-  const timer = setTimeout(() => Atomics.store(cells, 1, 1), Math.max(0, untilMs - Date.now()));
+  const stop = (): number => Atomics.store(cells, 1, 1);
+  const timer = setTimeout(stop, Math.max(0, untilMs - Date.now()));
+  options.signal?.addEventListener('abort', stop);
   const run = (): Promise<void> =>
     new Promise((resolve, reject) => {
-      const workerData: SwarmWorkerData = { shared, from, count };
+      const workerData: SwarmWorkerData = { shared, from, count, failures: options.failures };
       const worker = new Worker(new URL('./swarm-worker.js', import.meta.url), { workerData });
       worker.on('message', (report: SeedReport) => {
         seeds++;
