@@ -128,6 +128,11 @@ export class Backbone {
     });
   }
 
+  /** Undefined: the log is an embedded one. */
+  get cluster(): BrokerCluster | undefined {
+    return this.#cluster;
+  }
+
   /** The log, for audits: as it is now, past threads and network. */
   get log(): Log {
     return this.#cluster ?? this.#embedded;

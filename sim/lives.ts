@@ -8,7 +8,7 @@ import type { LaneProcess } from './lane-process.js';
 const LIVES_MAX = 4_000;
 const PAUSES_MAX = 200;
 
-interface Span {
+export interface Span {
   readonly fromMs: number;
   toMs: number;
 }
@@ -119,13 +119,18 @@ function look(process: LaneProcess, life: LaneLife, nowMs: number): void {
   process.lane!.partitions.forEach(({ epoch }, index) => {
     life.epochs[index] = epoch;
   });
-  const untilMs = process.pausedUntilUs / 1_000;
-  const last = life.pauses.at(-1);
-  if (last !== undefined && last.toMs > nowMs) last.toMs = Math.max(nowMs, untilMs);
-  else if (untilMs > nowMs && life.pauses.length < PAUSES_MAX) life.pauses.push({ fromMs: nowMs, toMs: untilMs });
+  lookAtPause(life.pauses, process.pausedUntilUs / 1_000, nowMs);
 }
 
-function finish(life: LaneLife, nowMs: number): void {
+/** It hangs until `untilMs`, as things are now. */
+export function lookAtPause(pauses: Span[], untilMs: number, nowMs: number): void {
+  const last = pauses.at(-1);
+  if (last !== undefined && last.toMs > nowMs) last.toMs = Math.max(nowMs, untilMs);
+  else if (untilMs > nowMs && pauses.length < PAUSES_MAX) pauses.push({ fromMs: nowMs, toMs: untilMs });
+}
+
+/** The life is over, or the run is. */
+export function finish(life: Span & { readonly pauses: Span[] }, nowMs: number): void {
   life.toMs = nowMs;
   const last = life.pauses.at(-1);
   if (last !== undefined) last.toMs = Math.min(last.toMs, nowMs);

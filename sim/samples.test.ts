@@ -105,3 +105,35 @@ test('a lane that is paused, replaced and killed is seen so', () => {
     ['everybody connects', 'load and faults', 'healing', 'all lanes once more'],
   );
 });
+
+test('at every time a partition of the log has one leader, whose epoch grows; brokers that die are seen so', () => {
+  const base = drawPlan(7);
+  const world = sampled({
+    ...base,
+    topology: { ...base.topology, hasDisk: false, brokers: 3 },
+    faults: [
+      { fault: 'broker-pause', at: 1_600, broker: 1, for: 200 },
+      { fault: 'leader-move', at: 2_000, topic: 0, partition: 0 },
+      { fault: 'broker-crash', at: 2_500, broker: 0, for: 3_000 },
+    ],
+  });
+  assert.deepEqual(world.run().violations, []);
+  const { terms, endMs, phases } = world.sampler;
+  const startMs = phases[1]!.fromMs;
+  const { conversationPartitions, userPartitions } = base.topology;
+  for (let index = 0; index < conversationPartitions + userPartitions; index++) {
+    const own = terms.terms.filter((term) => term.index === index);
+    own.forEach(({ fromMs, epoch }, n) => {
+      const before = own[n - 1];
+      assert.equal(fromMs, before?.toMs ?? 0, `log ${index}`);
+      assert.ok(before === undefined || epoch > before.epoch);
+    });
+    assert.equal(own.at(-1)!.toMs, endMs);
+  }
+  assert.ok(terms.terms.some(({ index, fromMs }) => index === 0 && fromMs === startMs + 2_000));
+  const [first, second] = terms.lives.filter(({ broker }) => broker === 0);
+  assert.deepEqual([first!.toMs, second!.toMs], [startMs + 2_500, endMs]);
+  assert.ok(second!.fromMs > startMs + 2_500);
+  const paused = terms.lives.find(({ broker }) => broker === 1)!;
+  assert.deepEqual(paused.pauses, [{ fromMs: startMs + 1_600, toMs: startMs + 1_800 }]);
+});

@@ -10,6 +10,7 @@ import type { Device } from './device.js';
 import { Lives } from './lives.js';
 import { LogBins } from './log-bins.js';
 import type { Observer } from './observer.js';
+import { Terms } from './terms.js';
 
 const BUCKET_MS = 100;
 const BUCKETS_MAX = 800;
@@ -61,6 +62,7 @@ export function mergeSamples(earlier: Sample, later: Sample): Sample {
 
 export class Sampler {
   readonly lives = new Lives();
+  readonly terms = new Terms();
   readonly phases: Phase[] = [{ name: 'everybody connects', fromMs: 0 }];
   /** Of the whole run. */
   readonly latencies = new LogBins(LATENCY_BINS);
@@ -106,6 +108,7 @@ export class Sampler {
   look(): void {
     const { backbone, context } = this.#watched;
     this.lives.look(backbone, context.nowMs);
+    if (backbone.cluster !== undefined) this.terms.look(backbone.cluster, context.nowMs);
     backbone.lanes.forEach(({ lane }, number) => {
       this.#lagBytes[number] = Math.max(this.#lagBytes[number] ?? 0, lane?.lagBytes() ?? 0);
     });
@@ -115,6 +118,7 @@ export class Sampler {
   finish(): void {
     this.#close();
     this.lives.finish(this.endMs);
+    this.terms.finish(this.endMs);
   }
 
   #close(): void {

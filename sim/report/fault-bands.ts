@@ -2,7 +2,7 @@
 import type { FaultEvent } from '../plan.js';
 
 /** Whom a fault is about, by the field that names it. */
-export const FAULT_TARGETS = ['device', 'gateway', 'lane'] as const;
+export const FAULT_TARGETS = ['device', 'gateway', 'lane', 'broker'] as const;
 export type FaultTarget = (typeof FAULT_TARGETS)[number] | 'everything';
 
 export interface FaultBand {

@@ -10,12 +10,13 @@ const FAULTS_SHOWN_MAX = 1_000;
 /** Bands that lie side by side in a row; more lie on each other. */
 const SLOTS_MAX = 8;
 
-const COLOURS: Readonly<Record<FaultTarget, number>> = { device: 1, gateway: 2, lane: 3, everything: 4 };
+const COLOURS: Readonly<Record<FaultTarget, number>> = { device: 1, gateway: 2, lane: 3, broker: 4, everything: 4 };
 
 const TARGET_WORDS: Readonly<Record<FaultTarget, string>> = {
   device: 'a device’s connection',
   gateway: 'a gateway',
   lane: 'a lane',
+  broker: 'a broker',
   everything: 'the log, the disk, all threads',
 };
 
@@ -72,9 +73,13 @@ export function faultTable(bands: readonly FaultBand[]): string {
   return `<div class="scroll"><table><thead><tr><th scope="col">at</th><th scope="col">fault</th><th scope="col">on whom, and how</th><th scope="col">for</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>${more}`;
 }
 
-/** Colours and names of those that were hit. */
+/** Colours and names of those that were hit; who share a colour share a line. */
 export function faultLegend(bands: readonly FaultBand[]): [look: string, name: string][] {
-  return [...FAULT_TARGETS, 'everything' as const]
-    .filter((target) => bands.some((band) => band.target === target))
-    .map((target) => [`c${COLOURS[target]}`, TARGET_WORDS[target]]);
+  const names = new Map<string, string[]>();
+  for (const target of [...FAULT_TARGETS, 'everything' as const]) {
+    if (!bands.some((band) => band.target === target)) continue;
+    const look = `c${COLOURS[target]}`;
+    names.set(look, [...(names.get(look) ?? []), TARGET_WORDS[target]]);
+  }
+  return [...names].map(([look, all]) => [look, all.join('; ')]);
 }

@@ -106,6 +106,18 @@ test('what only the end shows is told where its message first was; what has no p
   assert.match(none, /Also violated/);
 });
 
+test('where brokers are the log, their terms and lives are rows; else there are none', () => {
+  const base = drawPlan(7);
+  const { conversationPartitions, userPartitions } = base.topology;
+  const rows = (brokers: object): number => {
+    const html = pageOf({ ...base, topology: { ...base.topology, hasDisk: false, ...brokers }, faults: [] });
+    assertPage(html);
+    return (html.match(/<span class="name">(?:conversation log|user log|broker) \d+<\/span>/g) ?? []).length;
+  };
+  assert.equal(rows({ brokers: 3 }), conversationPartitions + userPartitions + 3);
+  assert.equal(rows({}), 0);
+});
+
 test('a world in which nothing happens has a page', () => {
   const html = pageOf({ ...drawPlan(7), faults: [], deeds: [] });
   assertPage(html);

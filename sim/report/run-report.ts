@@ -3,6 +3,7 @@ import { drawRow, overTime, span, timeTicks } from '../../reports/chart.js';
 import { formatCount, formatMs, formatRate } from '../../reports/format.js';
 import { escape, legend, renderPage, section, tile } from '../../reports/page.js';
 import { faultBands } from './fault-bands.js';
+import { clusterSection } from './run-brokers.js';
 import { drawCharts, samplesTable } from './run-charts.js';
 import { faultLegend, faultRows, faultTable } from './run-faults.js';
 import { gatewayRows, livesTable, partitionRows } from './run-owners.js';
@@ -48,7 +49,7 @@ function timesSection(shown: Shown): string {
   const html = `${tools(shown)}${phaseRow(shown)}<div class="plot">${timeTicks(end)}</div>${wrongRow(shown)}
 <h2>What broke</h2>${legend(broken)}${bands.length === 0 ? '<p class="note">Nothing.</p>' : `${faultRows(bands)}<p class="note">As planned: what a lane or a gateway suffers is over when it dies, and all is over when everything heals.</p>`}
 ${drawCharts(shown)}${samplesTable(shown)}
-<h2>Who owned which partition</h2>${ownerLegend}<div class="owners">${partitionRows(shown)}${gatewayRows(shown)}</div><div class="plot">${timeTicks(end)}</div>${livesTable(shown)}`;
+<h2>Who owned which partition</h2>${ownerLegend}<div class="owners">${partitionRows(shown)}${gatewayRows(shown)}</div>${clusterSection(shown)}<div class="plot">${timeTicks(end)}</div>${livesTable(shown)}`;
   return `<section class="card wide">${overTime(end, html)}</section>`;
 }
 
