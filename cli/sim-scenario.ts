@@ -3,7 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { DunlinError } from '../core/errors.js';
 import { drawDeepPlan } from '../sim/deep.js';
-import { drawPlan } from '../sim/plan.js';
+import { drawPlan, type Plan } from '../sim/plan.js';
+import type { RunReport } from '../sim/report/run-shown.js';
 import { SEED_MAX } from '../sim/scenario-fields.js';
 import { readScenario, scenarioNames } from '../sim/scenario-files.js';
 import { describeFormat } from '../sim/scenario-format.js';
@@ -104,4 +105,30 @@ export function describeScenario(scenario: Scenario, outcome: Outcome): string[]
       ? []
       : [`when this file was written, ${violated.join(', ')} was violated: ${found ? 'it is' : 'it is not any more'}`]),
   ];
+}
+
+export function describePlan({ topology, people, conversations, deeds, faults, loadMs }: Plan): string[] {
+  const groups = conversations.filter((conversation) => 'members' in conversation).length;
+  const devices = people.reduce((sum, count) => sum + count, 0);
+  const kinds = new Map<string, number>();
+  for (const { fault } of faults) kinds.set(fault, (kinds.get(fault) ?? 0) + 1);
+  const broken = [...kinds].map(([kind, count]) => `${kind} × ${count}`).join(', ');
+  return [
+    `${topology.gateways} gateways; ${topology.conversationLanes} conversation lanes over ${topology.conversationPartitions} partitions, ${topology.userLanes} user lanes over ${topology.userPartitions}`,
+    `${people.length} people with ${devices} devices; ${conversations.length - groups} direct conversations, ${groups} groups; ${deeds.length} deeds in ${loadMs / 1_000} s`,
+    `faults: ${broken === '' ? 'none' : broken}`,
+  ];
+}
+
+/** What a report's page says of its world. */
+export function reported(
+  flags: WorldFlags,
+  { plan, title }: Scenario,
+): Pick<RunReport, 'name' | 'description' | 'command' | 'plan'> {
+  return { plan, name: title ?? `seed ${plan.seed}`, description: describePlan(plan), command: replayOf(flags) };
+}
+
+export function replayOf({ seed, messages, scenario }: WorldFlags): string {
+  const many = messages === undefined ? '' : ` --messages ${messages}`;
+  return `dunlin sim replay ${scenario === undefined ? `${seed}${many}` : `--scenario ${scenario}`}`;
 }

@@ -5,22 +5,23 @@ import { Command, Option } from 'commander';
 import { DunlinError } from '../core/errors.js';
 import { compare, describeDifference, type Side } from '../sim/compare.js';
 import { NEWEST_NODE, newestNode } from '../sim/other-node.js';
-import type { Plan } from '../sim/plan.js';
-import type { RunReport } from '../sim/report/run-shown.js';
 import { SwarmStatistics } from '../sim/report/swarm-statistics.js';
 import type { Scenario } from '../sim/scenario-read.js';
 import { MUST_REACH, type SwarmResult, swarm } from '../sim/swarm.js';
-import { timeline } from '../sim/timeline.js';
 import { type Outcome, World } from '../sim/world.js';
 import { mustBeWritable, writeText } from './files.js';
-import { durationMs, wholeNumber } from './flags.js';
+import { wholeNumber } from './flags.js';
 import { addPeakCommand } from './sim-peak.js';
+import { addReplayCommand } from './sim-replay.js';
 import { saveRunReport, saveSwarmReport } from './sim-report.js';
 import {
   addScenarioCommands,
+  describePlan,
   describeScenario,
   notReached,
   REPORTS_DIRECTORY,
+  replayOf,
+  reported,
   saveScenario,
   seedNumber,
   type WorldFlags,
@@ -78,17 +79,7 @@ export function simCommand(): Command {
     .option('--report <file>', 'write a page with charts, and pages of violated seeds beside it')
     .addOption(new Option('--json [file]', 'write the result as JSON, to standard output if no file is given'))
     .action(runSwarm);
-  command
-    .command('replay')
-    .description('Run a world again and print its events: faults, threads, connections, and what devices did and saw.')
-    .argument('[seed]', 'the seed', seedNumber)
-    .option('--messages <number>', 'the deep world of the seed', wholeNumber(1, 10_000_000))
-    .option('--scenario <file>', 'a world written by hand instead')
-    .option('--from <time>', 'virtual time of the first event shown', durationMs, 0)
-    .option('--until <time>', 'virtual time of the last event shown', durationMs, Number.POSITIVE_INFINITY)
-    .option('--only <text>', 'of what devices saw only lines with this text: a device key, a conversation')
-    .option('--report <file>', 'write the page with charts, too')
-    .action(replay);
+  addReplayCommand(command);
   command
     .command('compare')
     .description('Run the same worlds by two programs, and find the first event in which they differ.')
@@ -101,19 +92,6 @@ export function simCommand(): Command {
   addScenarioCommands(command);
   addShrinkCommand(command);
   return command;
-}
-
-function describePlan({ topology, people, conversations, deeds, faults, loadMs }: Plan): string[] {
-  const groups = conversations.filter((conversation) => 'members' in conversation).length;
-  const devices = people.reduce((sum, count) => sum + count, 0);
-  const kinds = new Map<string, number>();
-  for (const { fault } of faults) kinds.set(fault, (kinds.get(fault) ?? 0) + 1);
-  const broken = [...kinds].map(([kind, count]) => `${kind} × ${count}`).join(', ');
-  return [
-    `${topology.gateways} gateways; ${topology.conversationLanes} conversation lanes over ${topology.conversationPartitions} partitions, ${topology.userLanes} user lanes over ${topology.userPartitions}`,
-    `${people.length} people with ${devices} devices; ${conversations.length - groups} direct conversations, ${groups} groups; ${deeds.length} deeds in ${loadMs / 1_000} s`,
-    `faults: ${broken === '' ? 'none' : broken}`,
-  ];
 }
 
 interface RunFlags extends WorldFlags {
@@ -149,14 +127,6 @@ function toJson(scenario: Scenario, outcome: Outcome, wallSeconds: number): obje
   return { ...outcome, wallSeconds, marks, notReached: notReached(scenario, outcome) };
 }
 
-/** What a report's page says of its world. */
-function reported(
-  flags: WorldFlags,
-  { plan, title }: Scenario,
-): Pick<RunReport, 'name' | 'description' | 'command' | 'plan'> {
-  return { plan, name: title ?? `seed ${plan.seed}`, description: describePlan(plan), command: replayOf(flags) };
-}
-
 function show(flags: WorldFlags, scenario: Scenario, outcome: Outcome, wallSeconds: number): void {
   const { plan, title } = scenario;
   const { messages, deliveries, virtualSeconds, traceHash, events, marks, violations } = outcome;
@@ -170,11 +140,6 @@ function show(flags: WorldFlags, scenario: Scenario, outcome: Outcome, wallSecon
   for (const line of describeScenario(scenario, outcome)) console.log(line);
   if (violations.length === 0) console.log('nothing lost, nothing doubled, all in order, and all came to rest');
   else console.log(`To see it happen: ${replayOf(flags)}`);
-}
-
-function replayOf({ seed, messages, scenario }: WorldFlags): string {
-  const many = messages === undefined ? '' : ` --messages ${messages}`;
-  return `dunlin sim replay ${scenario === undefined ? `${seed}${many}` : `--scenario ${scenario}`}`;
 }
 
 interface SwarmFlags {
@@ -259,35 +224,6 @@ async function tell(result: SwarmResult, wallSeconds: number, { json, failures: 
   for (const { seed, guarantee } of failures) console.log(`  ${guarantee}: dunlin sim replay ${seed}`);
   if (failures.length > 0)
     console.log(`kept: ${kept}/SEED.yaml (the world), SEED.ndjson (its history), SEED.txt (what is wrong)`);
-}
-
-interface ReplayFlags extends WorldFlags {
-  readonly report?: string;
-  readonly from: number;
-  readonly until: number;
-  readonly only?: string;
-}
-
-async function replay(seed: number | undefined, flags: ReplayFlags): Promise<void> {
-  const { from, until, only, messages, scenario: file, report } = flags;
-  const named: WorldFlags = {
-    ...(seed === undefined ? {} : { seed }),
-    ...(messages === undefined ? {} : { messages }),
-    ...(file === undefined ? {} : { scenario: file }),
-  };
-  const scenario = worldOf(named);
-  const { plan } = scenario;
-  const startMs = performance.now();
-  const world = new World(plan, { keepsHistory: true, takesSamples: report !== undefined });
-  const outcome = world.run();
-  const wallSeconds = (performance.now() - startMs) / 1_000;
-  if (report !== undefined) await saveRunReport(report, { ...reported(named, scenario), world, outcome, wallSeconds });
-  console.log(`seed ${plan.seed}`);
-  for (const line of describePlan(plan)) console.log(`  ${line}`);
-  for (const line of timeline(world, { fromMs: from, untilMs: until, only })) console.log(line);
-  for (const { guarantee, sentence } of outcome.violations) console.log(`${guarantee}: ${sentence}`);
-  console.log(`trace ${outcome.traceHash}`);
-  if (outcome.violations.length > 0) process.exitCode = 1;
 }
 
 interface CompareFlags {

@@ -25,12 +25,24 @@ import { SequenceAudit } from './sequence-audit.js';
 /** Violations whose time is kept: more are not kept in full either. */
 const TIMES_MAX = VIOLATIONS_KEPT_MAX;
 
+/** A message that has its place, of a device's counter. */
+interface Sequenced {
+  readonly atMs: number;
+  readonly a: number;
+  readonly b: number;
+  readonly seq: number;
+  readonly device: number;
+  readonly counter: number;
+}
+
 export class Observer {
   readonly checker: HistoryChecker;
   readonly record = new Record();
   readonly emissions: Emissions;
   /** What devices did and saw, and when; only if it is kept. */
   readonly history: { readonly atMs: number; readonly event: HistoryEvent }[] = [];
+  /** What the conversation lanes said first, and when; only if the journal is kept. */
+  readonly sequenced: Sequenced[] = [];
   /** When each violation was seen that an event showed: the first ones of the verdict, in their order. */
   readonly foundAtMs: number[] = [];
   /** Is told of every event too. */
@@ -76,12 +88,23 @@ export class Observer {
       const kind = batch[at + At.KIND]!;
       if (isSequenced(kind)) {
         this.#named(view, at);
+        this.#tellSequenced(view, at);
         this.record.add(batch, view, at);
         if (view.getUint32(at + At.CONV_A) === 0) this.#groupFrame(batch, view, at);
       }
       at += length + 4 + view.getUint32(at + length, true) * RECIPIENT_BYTES;
     }
   };
+
+  #tellSequenced(view: DataView, at: number): void {
+    if (this.#context.journal === undefined) return;
+    const a = readU53(view, at + At.CONV_A);
+    const b = readU53(view, at + At.CONV_B);
+    const seq = view.getUint32(at + At.SEQ);
+    if (this.record.at(a, b, seq) !== undefined) return;
+    const device = readU53(view, at + At.DEVICE);
+    this.sequenced.push({ atMs: this.#context.nowMs, a, b, seq, device, counter: view.getUint32(at + At.COUNTER) });
+  }
 
   #named(view: DataView, at: number): void {
     const a = readU53(view, at + At.CONV_A);

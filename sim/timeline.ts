@@ -2,14 +2,6 @@
 import { writeHistoryLine } from '../core/checks/index.js';
 import type { World } from './world.js';
 
-export interface TimelineOptions {
-  /** Virtual milliseconds: only what lies between. */
-  readonly fromMs: number;
-  readonly untilMs: number;
-  /** Conversation or device; undefined: all. */
-  readonly only: string | undefined;
-}
-
 /** Something that happened, in words. */
 export interface Moment {
   readonly atMs: number;
@@ -30,9 +22,9 @@ function writeMoment({ atMs, text }: Moment): string {
   return `${(atMs / 1_000).toFixed(4).padStart(10)} s  ${text}`;
 }
 
-/** Lines of a world that was run with its history kept. */
-export function* timeline(world: World, { fromMs, untilMs, only }: TimelineOptions): Generator<string> {
-  for (const moment of moments(world, only)) {
+/** Lines of what lies between two virtual times. */
+export function* timeline(all: readonly Moment[], fromMs: number, untilMs: number): Generator<string> {
+  for (const moment of all) {
     if (moment.atMs >= fromMs && moment.atMs <= untilMs) yield writeMoment(moment);
   }
 }
