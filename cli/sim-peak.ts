@@ -35,6 +35,7 @@ interface PeakFlags {
   readonly groupPercent: number;
   readonly bytes: number;
   readonly stages: 'both' | 'conversation';
+  readonly kernel: 'on' | 'off';
   readonly seed: number;
   readonly workers: number;
   readonly json?: true;
@@ -60,6 +61,11 @@ export function addPeakCommand(sim: Command): void {
         .choices(['both', 'conversation'])
         .default('both'),
     )
+    .addOption(
+      new Option('--kernel <on|off>', 'the WebAssembly kernel of the conversation stage')
+        .choices(['on', 'off'])
+        .default('on'),
+    )
     .option('--seed <number>', 'makes the run, and makes it again', wholeNumber(0, 2 ** 32 - 1), 1)
     .option(
       '--workers <number>',
@@ -73,7 +79,7 @@ export function addPeakCommand(sim: Command): void {
 }
 
 async function run(flags: PeakFlags): Promise<void> {
-  const { users, groupPercent, bytes, stages, json, ...rest } = flags;
+  const { users, groupPercent, bytes, stages, kernel, json, ...rest } = flags;
   const startMs = performance.now();
   const result = await peak({
     ...rest,
@@ -81,6 +87,7 @@ async function run(flags: PeakFlags): Promise<void> {
     directs: Math.ceil(users / 2),
     payloadBytes: bytes,
     withUserStage: stages === 'both',
+    kernel: kernel === 'on',
     onProgress: (virtualSeconds) => {
       const wall = ((performance.now() - startMs) / 1_000).toFixed(0).padStart(4);
       console.error(`${wall} s  ${virtualSeconds} of ${flags.seconds} virtual seconds`);

@@ -11,6 +11,7 @@ const OPTIONS: CellOptions = {
   groupPercent: 20,
   payloadBytes: 60,
   withUserStage: true,
+  kernel: true,
 };
 
 function judged(result: CellResult): Omit<CellResult, 'wallSeconds' | 'setUpSeconds' | 'parts'> {
@@ -25,6 +26,11 @@ test('both stages: everything is delivered in order, and the same seed is the sa
   assert.ok(one.deliveries > 2 * one.messages && one.acks > 0 && one.receipts > 0, JSON.stringify(one));
   assert.deepEqual(judged(new PeakCell(OPTIONS).run()), one);
   assert.notEqual(judged(new PeakCell({ ...OPTIONS, seed: 4 }).run()).hash, one.hash);
+});
+
+test('the kernel changes nothing but the time', () => {
+  const options = { ...OPTIONS, rate: 5_000 };
+  assert.deepEqual(judged(new PeakCell({ ...options, kernel: false }).run()), judged(new PeakCell(options).run()));
 });
 
 test('without the user stage devices see the same messages', () => {

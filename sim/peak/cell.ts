@@ -56,6 +56,8 @@ export interface CellOptions {
   readonly payloadBytes: number;
   /** Without it devices see the fan-out itself: sequencing alone, without inboxes, acknowledgements and receipts. */
   readonly withUserStage: boolean;
+  /** The WebAssembly kernel of the conversation stage; the results are the same without. */
+  readonly kernel: boolean;
 }
 
 /** What a cell has done so far, or in all. */
@@ -139,7 +141,7 @@ export class PeakCell {
     this.#links = new Links(this.#queue, root.fork('links'));
     const shape = { partition: 0, conversationPartitions: 1, userPartitions: 1 };
     this.#conversation = newSeat(
-      new ConversationStage({ ...shape, kernel: true }),
+      new ConversationStage({ ...shape, kernel: options.kernel }),
       SourceKind.CONVERSATION,
       Topic.CONVERSATION,
     );
