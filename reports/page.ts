@@ -110,8 +110,7 @@ for (const times of document.querySelectorAll('.times')) {
     const data = json && JSON.parse(json.textContent);
     const drag = document.createElement('i');
     drag.className = 'drag'; drag.hidden = true; area.append(drag);
-    area.addEventListener('pointerdown', (event) => { if (event.button === 0) start = secondAt(area, event); });
-    area.addEventListener('pointermove', (event) => {
+    const point = (event) => {
       const second = secondAt(area, event);
       times.style.setProperty('--at', second); times.classList.add('pointed');
       if (start !== null && (event.buttons & 1) === 1) {
@@ -126,7 +125,12 @@ for (const times of document.querySelectorAll('.times')) {
       const last = data.seconds.length - 1;
       while (i < last && Math.abs(data.seconds[i + 1] - second) <= Math.abs(data.seconds[i] - second)) i++;
       show([['', short(data.seconds[i]) + ' s'], ...data.lines.map((line) => [line.name, line.text[i]])], event);
+    };
+    area.addEventListener('pointerdown', (event) => {
+      if (event.button === 0) start = secondAt(area, event);
+      point(event);
     });
+    area.addEventListener('pointermove', point);
     const end = (event) => {
       drag.hidden = true;
       if (start !== null && event.type === 'pointerup') {
@@ -134,24 +138,29 @@ for (const times of document.querySelectorAll('.times')) {
         if (Math.abs(second - start) > span / 100) look(Math.min(start, second), Math.max(start, second));
       }
       start = null;
-      if (event.type !== 'pointerup') { times.classList.remove('pointed'); hide(); }
+      // A finger leaves as soon as it is lifted: what it pointed at stays until it points elsewhere.
+      if (event.type === 'pointerleave' && event.pointerType !== 'touch') { times.classList.remove('pointed'); hide(); }
     };
     for (const kind of ['pointerup', 'pointerleave', 'pointercancel']) area.addEventListener(kind, end);
     area.addEventListener('dblclick', () => look(0, whole));
   }
   addEventListener('keydown', (event) => { if (event.key === 'Escape') look(0, whole); });
 }
+addEventListener('pointerdown', (event) => { if (!event.target.closest('.area, .bars')) hide(); }, true);
+addEventListener('scroll', hide, { passive: true });
 function own(element) {
   if (!element.title) return;
   element.dataset.title = element.title; element.setAttribute('aria-label', element.title); element.removeAttribute('title');
 }
 for (const bars of document.querySelectorAll('.bars')) {
-  bars.addEventListener('pointermove', (event) => {
+  const point = (event) => {
     const under = event.target.closest('[title], [data-title]');
     if (!under) { hide(); return; }
     own(under); show([['', under.dataset.title]], event);
-  });
-  bars.addEventListener('pointerleave', hide);
+  };
+  bars.addEventListener('pointermove', point);
+  bars.addEventListener('pointerdown', point);
+  bars.addEventListener('pointerleave', (event) => { if (event.pointerType !== 'touch') hide(); });
 }
 `;
 
