@@ -425,6 +425,42 @@ test('a deposed lane cannot commit: its successor has the higher epoch', () => {
   }, /another owner/);
 });
 
+test('a commit that lands late, before it is submitted again, is found to be done', () => {
+  const world = new World();
+  world.settle();
+  const lane = world.lanes.get(StageId.CONVERSATION)!;
+  const store = world.storeOf(StageId.CONVERSATION);
+  world.send(new Prng(6));
+  for (let n = 0; n < 5; n++) {
+    world.log.write();
+    world.log.sync();
+    world.turn(50);
+  }
+  const { commits } = lane.counters;
+  store.hold();
+  store.inject('unknown_late');
+  world.nowMs += COMMIT_INTERVAL_MS;
+  const answered = (): void => {
+    for (let n = 0; n < 5; n++) {
+      world.turn(50);
+      world.log.write();
+      world.log.sync();
+    }
+    store.release(1);
+  };
+  // Its answer, that it is unknown; then what the meta record is read as.
+  answered();
+  world.turn(50);
+  assert.deepEqual(store.land(), ['committed'], 'after the record was read');
+  // That nothing was done; the conflict of the second one with the first; the record, which is its own.
+  for (let answers = 0; answers < 3; answers++) answered();
+  world.turn(50);
+  assert.equal(lane.counters.commits, commits + 1);
+  store.release();
+  world.settle();
+  assert.deepEqual(hashesOf(lane), fold(world, StageId.CONVERSATION).hashes);
+});
+
 test('each ownership of a user partition begins a higher generation', () => {
   const world = new World();
   world.settle();
