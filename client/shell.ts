@@ -27,6 +27,7 @@ import { Prng } from '../core/prng.js';
 import { ClientCore, type ClientEvents, GapReason, LinkState, nameOfLinkState, type SendOptions } from './core.js';
 import { Emitter } from './emitter.js';
 import type { FrameView } from './view.js';
+import { WriteAhead } from './write-ahead.js';
 
 /** Where a client keeps its state. `save` replaces what was there, all or nothing. */
 export interface ClientStorage {
@@ -199,12 +200,10 @@ export class ClientShell extends Emitter<ShellEvents> {
   /** Counts attempts, so that a late answer to an old one is noticed. */
   #attempt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #saving = false;
+  /** Only with a storage. */
+  #ahead: WriteAhead | undefined;
   /** Within a call of the core. */
   #isInside = false;
-  #savedRevision = 0;
-  /** Something must be saved now, not only before the next output. */
-  #saveDue = false;
   #lastReason = '';
   #startup: Waiting<void> | undefined;
   #closing: (() => void) | undefined;
@@ -232,7 +231,7 @@ export class ClientShell extends Emitter<ShellEvents> {
     const renewsToken = typeof this.#options.token !== 'string';
     const options = { device, random, snapshot, acknowledge, freshDevice, renewsToken } as const;
     this.#core = new ClientCore(options, this.#coreEvents());
-    this.#savedRevision = this.#core.revision;
+    if (this.#options.storage !== undefined) this.#ahead = new WriteAhead(this.#core);
   }
 
   /**
@@ -260,10 +259,8 @@ export class ClientShell extends Emitter<ShellEvents> {
       this.#pump();
     });
     clearTimeout(timer);
-    if (this.#options.storage !== undefined && core.revision !== this.#savedRevision) {
-      await this.#options.storage.save(core.snapshot());
-      this.#savedRevision = core.revision;
-    }
+    if (this.#ahead?.isSaved !== false) return;
+    await this.#options.storage!.save(core.snapshot());
   }
 
   /** This device's key; its user. Known once `connect` was called. */
@@ -315,7 +312,7 @@ export class ClientShell extends Emitter<ShellEvents> {
     const core = this.#live();
     const counter = core.send(conversation.a, conversation.b, bytes, this.#platform.nowMs(), options);
     if (counter === 0) throw new DunlinError(`The outbox is full: ${core.outboxSize} sends wait for their outcome.`);
-    this.#saveDue = true;
+    this.#ahead?.due();
     return await new Promise<Sent>((resolve, reject) => {
       this.#sends.set(keyOf(conversation.a, conversation.b, counter), { resolve, reject });
       this.#pump();
@@ -348,7 +345,7 @@ export class ClientShell extends Emitter<ShellEvents> {
   /** Everything up to `seq` was read. Saved at once, though it is told to the others within half a second only. */
   read(conversation: ConversationId, seq: number): void {
     this.#live().read(conversation.a, conversation.b, seq);
-    this.#saveDue = true;
+    this.#ahead?.due();
     this.#pump();
   }
 
@@ -370,7 +367,7 @@ export class ClientShell extends Emitter<ShellEvents> {
 
   block(user: number, blocked = true): void {
     this.#live().block(user, blocked, this.#platform.nowMs());
-    this.#saveDue = true;
+    this.#ahead?.due();
     this.#pump();
   }
 
@@ -435,8 +432,8 @@ export class ClientShell extends Emitter<ShellEvents> {
     if (nowMs >= core.wakeAtMs) core.tick(nowMs);
     if (core.wantsConnection(nowMs)) void this.#open(core, nowMs);
     this.#isInside = false;
-    const isFull =
-      this.#options.storage === undefined ? this.#transmit(core, nowMs) : this.#saveAndTransmit(core, nowMs);
+    const ahead = this.#ahead;
+    const isFull = ahead === undefined ? this.#transmit(core, nowMs) : this.#saveAndTransmit(ahead, nowMs);
     clearTimeout(this.#timer);
     const wakeAtMs = isFull ? Math.min(core.wakeAtMs, nowMs + BUFFER_CHECK_MS) : core.wakeAtMs;
     if (wakeAtMs === Number.POSITIVE_INFINITY) return;
@@ -457,42 +454,27 @@ export class ClientShell extends Emitter<ShellEvents> {
     return this.#transport !== undefined;
   }
 
-  /** What goes out is known to the storage before it goes: see ClientCore. */
-  #saveAndTransmit(core: ClientCore, nowMs: number): boolean {
-    if (this.#saving) return false;
-    const outputs: Uint8Array[] = [];
-    let bytes = 0;
-    while (this.#hasRoom && bytes < MESSAGE_BYTES_MAX) {
-      const output = core.takeOutput(nowMs);
-      if (output === undefined) break;
-      outputs.push(output.slice());
-      bytes += output.length;
-    }
-    const isSaved = core.revision === this.#savedRevision;
-    if (isSaved || (outputs.length === 0 && !this.#saveDue)) {
-      for (const output of outputs) this.#transport!.send(output);
-    } else {
-      void this.#saveThenSend(core, outputs);
-    }
+  /** What goes out is known to the storage before it goes: see WriteAhead. */
+  #saveAndTransmit(ahead: WriteAhead, nowMs: number): boolean {
+    const step = ahead.next(nowMs, () => this.#hasRoom);
+    if (step === undefined) return false;
+    if (step.state === undefined) for (const output of step.outputs) this.#transport!.send(output);
+    else void this.#saveThenSend(ahead, step.state, step.outputs);
     return this.#transport !== undefined && !this.#hasRoom;
   }
 
-  async #saveThenSend(core: ClientCore, outputs: readonly Uint8Array[]): Promise<void> {
+  async #saveThenSend(ahead: WriteAhead, state: Uint8Array, outputs: readonly Uint8Array[]): Promise<void> {
     const transport = this.#transport;
-    const { revision } = core;
-    this.#saving = true;
-    this.#saveDue = false;
     for (;;) {
       try {
-        await this.#options.storage!.save(core.snapshot());
+        await this.#options.storage!.save(state);
         break;
       } catch (error) {
         this.emit('problem', { text: `The client's state could not be saved: ${textOf(error)}` });
         await new Promise((resolve) => setTimeout(resolve, BACKOFF_BASE_MS));
       }
     }
-    this.#savedRevision = revision;
-    this.#saving = false;
+    ahead.saved();
     if (transport === this.#transport) for (const output of outputs) transport?.send(output);
     this.#pump();
   }
@@ -654,7 +636,7 @@ export class ClientShell extends Emitter<ShellEvents> {
     const { convA: a, convB: b, device, seq, counter, time: timeMs, inbox: position } = frame;
     const acknowledge = (): void => {
       this.#core?.acknowledge(position, this.#platform.nowMs());
-      this.#saveDue = true;
+      this.#ahead?.due();
       this.#pump();
     };
     return { conversation: { a, b }, user: userOfDevice(device), device, seq, counter, timeMs, position, acknowledge };

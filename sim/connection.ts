@@ -99,6 +99,7 @@ export class Connection implements Socket {
     this.#downFreeUs = until;
     if (until > nowUs) {
       this.#buffered += copy.length;
+      if (this.#buffered > SOCKET_BUFFER_BYTES_MAX) this.#context.mark('socket full');
       this.#context.queue.at(until, () => this.#taken(copy.length));
     }
     this.#downArrivalUs = Math.max(this.#downArrivalUs, until + this.#latency());

@@ -8,12 +8,14 @@ import {
   LinkState,
   type SendOptions,
 } from '../client/core.js';
+import { WriteAhead } from '../client/write-ahead.js';
 import { contentOf, type HistoryEvent } from '../core/checks/index.js';
 import { DunlinError, errorOfCode } from '../core/errors.js';
 import { Kind } from '../core/frame.js';
-import { deviceKey, isDirect, userOfDevice } from '../core/ids.js';
+import { deviceKey, userOfDevice } from '../core/ids.js';
 import { encodeMembers } from '../core/members.js';
 import { Prng } from '../core/prng.js';
+import { AppState, type SavedState } from './app-state.js';
 import { Connection } from './connection.js';
 import { type Context, Happening } from './context.js';
 import type { GatewayProcess } from './gateway-process.js';
@@ -24,11 +26,6 @@ import type { LinkKind, Topology } from './plan.js';
 /** User id of a person. */
 export function userId(person: number): number {
   return 1_001 + person;
-}
-
-/** One number for a conversation: worlds have few users and groups. */
-function conversationKey(a: number, b: number): number {
-  return a * 2 ** 26 + b;
 }
 
 function nameOfCode(code: number): string {
@@ -46,7 +43,7 @@ export class Device {
   readonly user: number;
   readonly number: number;
   readonly key: number;
-  readonly core: ClientCore;
+  core: ClientCore;
   connection: Connection | undefined;
   link: LinkKind = 'any';
   readonly #context: Context;
@@ -54,8 +51,19 @@ export class Device {
   readonly #gateways: () => readonly GatewayProcess[];
   readonly #network: Network;
   readonly #random: Prng;
-  /** By conversation: the last sequence that the application was handed. */
-  readonly #seen = new Map<number, number>();
+  readonly #topology: Topology;
+  /** When a received frame counts as processed. */
+  readonly #mode: 'auto' | 'messages' | 'all';
+  readonly #app: AppState;
+  /** Only if applications keep a state. */
+  #ahead: WriteAhead | undefined;
+  /** The state that is on its way to the storage. */
+  #saving: SavedState | undefined;
+  /** Grows when the application dies. */
+  #life = 0;
+  #isDown = false;
+  /** A backup was brought back: the server cannot give what it had freed since. */
+  #isOld = false;
   #dueUs = Infinity;
   #attempt = 0;
   #payloads = 0;
@@ -75,6 +83,7 @@ export class Device {
     seed: number,
     network: Network,
     topology: Topology,
+    losesState: boolean,
   ) {
     this.#context = context;
     this.#observer = observer;
@@ -85,21 +94,35 @@ export class Device {
     this.key = deviceKey(this.user, number);
     this.#network = network;
     this.#random = new Prng(seed).fork(`device ${index}`);
-    const most = topology.outboxMax ?? (topology.tinyLimits === true ? TINY_OUTBOX : undefined);
-    this.core = new ClientCore(
-      {
-        device: this.key,
-        random: this.#random.fork('core'),
-        freshDevice: true,
-        ...(most === undefined ? {} : { outboxMax: most }),
-      },
-      this.#events(),
-    );
+    this.#topology = topology;
+    const modes = ['auto', 'auto', 'messages', 'all'] as const;
+    this.#mode = topology.saves === true ? modes[this.#random.fork('mode').below(modes.length)]! : 'auto';
+    const stands = (a: number, b: number, counter: number): boolean => observer.record.has(a, b, this.key, counter);
+    this.#app = new AppState(this.key, (event) => observer.feed(event), stands, losesState);
+    this.core = this.#newCore(undefined, true);
     observer.feed({ op: 'host', device: this.key });
   }
 
   get isLive(): boolean {
     return this.core.isLive;
+  }
+
+  #newCore(snapshot: Uint8Array | undefined, freshDevice: boolean): ClientCore {
+    const life = this.#life;
+    const random = this.#random.fork(life === 0 ? 'core' : `core ${life}`);
+    const { outboxMax, tinyLimits, saves } = this.#topology;
+    const most = outboxMax ?? (tinyLimits === true ? TINY_OUTBOX : undefined);
+    const options = {
+      device: this.key,
+      random,
+      snapshot,
+      freshDevice,
+      outboxMax: most,
+      acknowledge: this.#mode,
+    } as const;
+    const core = new ClientCore(options, this.#events());
+    if (saves === true) this.#ahead = new WriteAhead(core);
+    return core;
   }
 
   // --- the shell ----------------------------------------------------------------------------------------------------------------
@@ -117,7 +140,7 @@ export class Device {
   }
 
   pump(): void {
-    if (this.#isInside) return;
+    if (this.#isInside || this.#isDown) return;
     const { core } = this;
     const { nowMs } = this.#context;
     this.#isInside = true;
@@ -125,12 +148,91 @@ export class Device {
     this.#isInside = false;
     if (core.wantsConnection(nowMs)) this.#connect();
     const { connection } = this;
-    if (connection !== undefined) {
+    if (this.#ahead !== undefined) this.#saveAndTransmit(this.#ahead, nowMs);
+    else if (connection !== undefined) {
       for (let output = core.takeOutput(nowMs); output !== undefined; output = core.takeOutput(nowMs)) {
         connection.clientSends(output);
       }
     }
     this.#wakeAt(core.wakeAtMs * 1_000);
+  }
+
+  /** As the real shell does it: what goes out is in the storage before it goes. */
+  #saveAndTransmit(ahead: WriteAhead, nowMs: number): void {
+    const { connection } = this;
+    const step = ahead.next(nowMs, () => connection !== undefined);
+    if (step === undefined) return;
+    const { outputs, state } = step;
+    if (state === undefined) {
+      for (const output of outputs) connection?.clientSends(output);
+      return;
+    }
+    const life = this.#life;
+    if (this.#mode === 'auto') this.#app.acknowledged();
+    const saving = this.#app.saving(state);
+    this.#saving = saving;
+    this.#context.queue.after(this.#context.delayUs(50, 40_000), () => {
+      if (life !== this.#life) return;
+      this.#saving = undefined;
+      this.#app.saved(saving);
+      ahead.saved();
+      if (connection === this.connection) for (const output of outputs) connection?.clientSends(output);
+      this.pump();
+    });
+  }
+
+  /** What must be acknowledged is, after a while. */
+  #acknowledgeLater(): void {
+    if (this.#mode === 'auto') return;
+    const life = this.#life;
+    const { queue } = this.#context;
+    queue.after(this.#context.delayUs(100, 600_000), () => {
+      if (life !== this.#life) return;
+      this.#app.acknowledged();
+      this.#enter((nowMs) => {
+        this.core.acknowledge(this.core.receivedPosition, nowMs);
+        this.#ahead?.due();
+      });
+    });
+  }
+
+  /**
+   * The application dies, and starts again after a while: from what its storage holds (`restart`), from what it held `back`
+   * states before (`restore`), or with nothing (`reinstall`).
+   */
+  die(how: 'restart' | 'restore' | 'reinstall', ms: number): void {
+    if (this.#ahead === undefined || this.#isDown) return;
+    const { queue, delays } = this.#context;
+    // What is being saved is, or is not.
+    if (this.#saving !== undefined && delays.chance(1, 2)) this.#app.saved(this.#saving);
+    this.#saving = undefined;
+    this.#life++;
+    const { connection } = this;
+    this.#disconnect();
+    // With a state lost, nothing of the old life is under way when the new one begins: docs/simulator.md says why.
+    if (how !== 'restart' || delays.chance(1, 2)) connection?.cut();
+    this.#observer.feed({ op: 'away', device: this.key });
+    this.#context.note(`the application of device ${this.key} died: ${how}`);
+    if (how === 'reinstall') {
+      this.#app.reset();
+      this.core = this.#newCore(undefined, false);
+    } else {
+      const back = how === 'restore' ? 1 + delays.below(12) : 0;
+      this.#isOld ||= how === 'restore';
+      const state = this.#app.died(back);
+      this.core = this.#newCore(state, state === undefined);
+    }
+    this.#isDown = true;
+    queue.after(ms * 1_000, () => {
+      this.#isDown = false;
+      for (const user of this.#watched) this.core.watch(user);
+      if (this.isWanted) this.start();
+    });
+  }
+
+  /** Before all is judged. */
+  finish(): void {
+    if (this.#isOld) this.#app.finish();
   }
 
   #wakeAt(atUs: number): void {
@@ -219,11 +321,13 @@ export class Device {
 
   start(): void {
     this.isWanted = true;
+    if (this.#isDown) return;
     this.#enter((nowMs) => this.core.start(nowMs));
   }
 
   stop(): void {
     this.isWanted = false;
+    if (this.#isDown) return;
     this.#enter((nowMs) => this.core.stop(nowMs));
   }
 
@@ -241,6 +345,7 @@ export class Device {
 
   /** Puts a frame into the outbox; false: there is no room. */
   send(a: number, b: number, payload: Uint8Array, options: SendOptions): boolean {
+    if (this.#isDown) return false;
     let counter = 0;
     const kind = options.kind ?? Kind.MESSAGE;
     const extra = kind === Kind.GROUP_ROLE ? (options.role ?? 0) : (options.ttlSeconds ?? 0);
@@ -251,14 +356,8 @@ export class Device {
         return;
       }
       this.#observer.sends++;
-      this.#observer.feed({
-        op: 'send',
-        device: this.key,
-        a,
-        b,
-        counter,
-        content: contentOf(kind, extra, payload),
-      });
+      this.#app.sending(a, b, counter, contentOf(kind, extra, payload));
+      this.#ahead?.due();
     });
     return counter > 0;
   }
@@ -288,30 +387,38 @@ export class Device {
   }
 
   read(a: number, b: number): void {
-    const seq = this.#seen.get(conversationKey(a, b)) ?? 0;
-    if (seq === 0) return;
-    this.#enter(() => this.core.read(a, b, seq));
-    // Who leaves a group tells it nothing more.
-    this.#observer.feed({ op: 'read', device: this.key, a, b, seq, sure: isDirect(a) ? 1 : 0 });
+    const seq = this.#app.seen(a, b);
+    if (seq === 0 || this.#isDown) return;
+    this.#app.read(a, b, seq, this.#ahead !== undefined);
+    this.#enter(() => {
+      this.core.read(a, b, seq);
+      this.#ahead?.due();
+    });
   }
 
   typing(a: number, b: number): void {
-    this.#enter(() => this.core.typing(a, b, true));
+    if (!this.#isDown) this.#enter(() => this.core.typing(a, b, true));
   }
 
   block(user: number, on: boolean): void {
     if (on) this.#observer.blocks.add(`${this.user} ${user}`);
-    this.#enter((nowMs) => this.core.block(user, on, nowMs));
+    if (this.#isDown) return;
+    this.#enter((nowMs) => {
+      this.core.block(user, on, nowMs);
+      this.#ahead?.due();
+    });
   }
 
   watch(user: number): void {
     this.#watched.add(user);
+    if (this.#isDown) return;
     this.#enter(() => this.core.watch(user));
     if (this.isLive) this.#tellWatch(user, true);
   }
 
   unwatch(user: number): void {
     this.#watched.delete(user);
+    if (this.#isDown) return;
     this.#enter(() => this.core.unwatch(user));
     this.#tellWatch(user, false);
   }
@@ -347,15 +454,22 @@ export class Device {
       sent: (a, b, counter, seq) => this.#sent(a, b, counter, seq),
       rejected: (a, b, counter, code, _text, final) => {
         this.#context.mark(`rejected ${nameOfCode(code)}`);
-        if (final && counter > 0) tell({ op: 'fail', device, a, b, counter });
+        this.#acknowledgeLater();
+        if (final && counter > 0 && this.#app.settled(a, b, counter)) tell({ op: 'fail', device, a, b, counter });
       },
-      renumbered: (a, b, _from, to, tag) => {
+      renumbered: (a, b, from, to, tag) => {
         this.#context.mark('renumbered');
-        tell({ op: 'send', device, a, b, counter: to, content: tag });
+        this.#app.renumbered(a, b, from, to, tag);
       },
       gap: (a, b, from, through, reason) => this.#gap(a, b, from, through, reason),
-      receipt: (a, b, whose, delivered, read) => tell({ op: 'receipt', device, a, b, whose, delivered, read }),
-      block: (user, on) => tell({ op: 'block', device, user, on: on ? 1 : 0 }),
+      receipt: (a, b, whose, delivered, read) => {
+        this.#acknowledgeLater();
+        tell({ op: 'receipt', device, a, b, whose, delivered, read });
+      },
+      block: (user, on) => {
+        this.#acknowledgeLater();
+        this.#app.block(user, on);
+      },
       presence: (user, online) => {
         this.#context.mark('presence');
         const at = this.#observer.emissions.takePresence(device, user, online);
@@ -366,7 +480,10 @@ export class Device {
         const at = this.#observer.emissions.takeTyping(device, a, b, sender, started);
         tell({ op: 'typing', device, user: userOfDevice(sender), at });
       },
-      violation: (text) => this.#context.flaw('protocol', `device ${device}: ${text}`, { device }),
+      violation: (text) => {
+        if (this.#isOld) this.#context.mark('a backup is older than what the server keeps');
+        else this.#context.flaw('protocol', `device ${device}: ${text}`, { device });
+      },
     };
   }
 
@@ -379,7 +496,8 @@ export class Device {
 
   #saw(frame: FrameView): void {
     const { convA: a, convB: b, seq, device: sender, counter, time, inbox } = frame;
-    this.#seen.set(conversationKey(a, b), seq);
+    this.#app.handed(a, b, seq);
+    this.#acknowledgeLater();
     this.#context.hash.add(Happening.SEEN, this.index, inbox, seq);
     const content = contentOf(frame.kind, frame.extra, frame.payload);
     const ttl = frame.kind === Kind.MESSAGE ? frame.extra : 0;
@@ -388,23 +506,49 @@ export class Device {
   }
 
   #sent(a: number, b: number, counter: number, seq: number): void {
-    const conversation = conversationKey(a, b);
-    if (seq > (this.#seen.get(conversation) ?? 0)) {
-      this.#seen.set(conversation, seq);
+    const place = { device: this.key, convA: a, convB: b, seq };
+    this.#acknowledgeLater();
+    if (!this.#app.settled(a, b, counter)) {
+      const sentence = `device ${this.key} was told that its counter ${counter} of (${a}, ${b}) was taken, which stands for another message`;
+      this.#context.flaw('G4', sentence, place);
+    } else if (seq > this.#app.seen(a, b)) {
+      this.#app.handed(a, b, seq);
       this.#observer.feed({ op: 'ok', device: this.key, a, b, counter, seq });
-    } else this.#observer.feed({ op: 'duplicate', device: this.key, a, b, counter, seq });
+    } else {
+      // A backup may hold a send that was refused since it was made.
+      if (seq === 0 && this.#isOld) return;
+      if (seq === 0 && !this.#observer.record.has(a, b, this.key, counter)) {
+        const sentence = `device ${this.key} was told that its counter ${counter} of (${a}, ${b}) was taken, but it stands nowhere`;
+        this.#context.flaw('G4', sentence, place);
+      }
+      this.#observer.feed({ op: 'duplicate', device: this.key, a, b, counter, seq });
+    }
   }
 
   #gap(a: number, b: number, from: number, through: number, reason: number): void {
     this.#context.mark(`gap ${reason}`);
+    this.#acknowledgeLater();
+    if (reason === GapReason.FORGOTTEN && this.#wasSent(a, b, through)) return;
+    if (reason === GapReason.LOST && this.#isOld && this.#app.skips(a, b, through)) return;
     if (reason === GapReason.LOST || reason === GapReason.FORGOTTEN) {
       const sentence = `device ${this.key} was told that ${from} to ${through} of (${a}, ${b}) are lost (${reason})`;
       this.#context.flaw('G4', sentence, { device: this.key, convA: a, convB: b, seq: from });
       return;
     }
-    if (reason === GapReason.EXPIRED) this.#observer.toldExpired(this.key, a, b, from, through);
-    this.#seen.set(conversationKey(a, b), through);
+    const first = this.#app.firstOf(a, b, from, this.#isOld);
+    if (reason === GapReason.EXPIRED) this.#observer.toldExpired(this.key, a, b, first, through);
+    this.#app.handed(a, b, through);
     this.#observer.feed({ op: 'gap', device: this.key, a, b, through, reason });
+  }
+
+  /** What this device sent before its state was lost comes back to it: it must have been sent, and it stands there. */
+  #wasSent(a: number, b: number, seq: number): boolean {
+    const standing = this.#observer.record.at(a, b, seq);
+    if (standing?.device !== this.key) return false;
+    this.#app.settled(a, b, standing.counter);
+    this.#app.handed(a, b, seq);
+    this.#observer.feed({ op: 'ok', device: this.key, a, b, counter: standing.counter, seq });
+    return true;
   }
 }
 

@@ -282,4 +282,25 @@ export const MUTANTS: readonly Mutant[] = [
     to: '        clear: firstChunk === 0 ? [baseRange(owner, base)] : [],\n        puts: chunks.map(',
     guarantees: ['G13', ...ORDER, 'G7', 'crash'],
   },
+  {
+    name: 'a refusal expires',
+    file: 'pipelines/user/fan-out.js',
+    from: 'kind === Kind.RECEIPT ? deadlineOf(state, view, at) : 0',
+    to: 'kind === Kind.GAP ? 0 : deadlineOf(state, view, at)',
+    guarantees: ['G4', 'G5'],
+  },
+  {
+    name: 'the client saves its state after it has acted',
+    file: 'client/write-ahead.js',
+    from: 'if (this.isSaved || (outputs.length === 0 && !this.#isDue))',
+    to: 'if (this.isSaved || outputs.length > 0 || !this.#isDue)',
+    guarantees: [...ORDER, 'G7'],
+  },
+  {
+    name: 'a restarted client does not know what it had sent',
+    file: 'client/core.js',
+    from: 'transmissions: wasSent ? 1 : 0',
+    to: 'transmissions: 0',
+    guarantees: [...ORDER, 'G15'],
+  },
 ];

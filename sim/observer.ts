@@ -53,6 +53,8 @@ export class Observer {
   /** Who has ever blocked whom, as the blocker's and the blocked user's ids. */
   readonly blocks = new Set<string>();
   readonly #audit = new SequenceAudit();
+  /** No receipt can have expired before it was told. */
+  areReceiptsKept = true;
   deliveries = 0;
   sends = 0;
 
@@ -155,6 +157,6 @@ export class Observer {
 
   /** `isWhole`: everything must have come. */
   judge(isWhole: boolean): Verdict {
-    return judgeHistory([this.checker], { isQuiescent: isWhole, areReceiptsComplete: isWhole });
+    return judgeHistory([this.checker], { isQuiescent: isWhole, areReceiptsComplete: isWhole && this.areReceiptsKept });
   }
 }

@@ -25,6 +25,8 @@ export interface Topology {
   readonly presenceUpdates?: number;
   /** Bytes of a user's inbox that stay in memory. Left out: as in production. */
   readonly inboxBytes?: number;
+  /** Applications keep their state in a storage, and may die. Left out: they never do. */
+  readonly saves?: boolean;
   /** When all has come to rest some people go, some without a word: their watchers must be told. */
   readonly watchesAtEnd?: boolean;
   /** Production code takes the rarer of two legal ways here and there: core/probe.ts. */
@@ -148,6 +150,12 @@ export type FaultEvent =
     }
   /** Every connection is lost at once. */
   | { readonly fault: 'all-cut'; readonly at: number }
+  /** An application dies, and starts again after a while, from what its storage holds. Needs applications that save. */
+  | { readonly fault: 'app-crash'; readonly at: number; readonly device: number; readonly for: number }
+  /** The same from an older state: a backup that was brought back. */
+  | { readonly fault: 'app-restore'; readonly at: number; readonly device: number; readonly for: number }
+  /** The same with nothing. */
+  | { readonly fault: 'app-reinstall'; readonly at: number; readonly device: number; readonly for: number }
   /** All threads end, and so many days later they start. */
   | { readonly fault: 'weeks'; readonly at: number; readonly days: number }
   /** For a time a device's links are of this sort. */

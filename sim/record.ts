@@ -35,6 +35,11 @@ export class Record {
     return standings;
   }
 
+  /** Whether a device's counter stands anywhere. */
+  has(a: number, b: number, device: number, counter: number): boolean {
+    return this.#of(a, b).some((standing) => standing?.device === device && standing.counter === counter);
+  }
+
   at(a: number, b: number, seq: number): Standing | undefined {
     return this.#conversations.get(a)?.get(b)?.[seq - 1];
   }

@@ -108,6 +108,9 @@ export const FAULT_FIELDS: {
   partition: { device, gateway, way: word(['up', 'down', 'both']), refuses: flag, for: length },
   'all-cut': {},
   weeks: { days: whole(1, 55) },
+  'app-crash': { device, for: length },
+  'app-restore': { device, for: length },
+  'app-reinstall': { device, for: length },
   link: { device, link: word(LINKS), for: length },
   'broker-crash': { broker, for: length },
   'broker-power': { broker, for: length },
@@ -148,6 +151,7 @@ export const TOPOLOGY_FIELDS: { readonly [Key in keyof Topology]-?: Field } = {
   tinyLimits: { ...flag, optional: true },
   brokers: { ...whole(1, BROKERS_MAX), optional: true },
   isBeyondBudget: { ...flag, optional: true },
+  saves: { ...flag, optional: true },
 };
 
 export const TOPOLOGY_DEFAULTS: Topology = {

@@ -22,6 +22,8 @@ interface Additions {
   readonly faults: FaultEvent[];
   readonly conversations: ConversationPlan[];
   topology: Partial<Topology>;
+  /** The load lasts for so long at least. */
+  loadMs: number;
 }
 
 const DAY_S = 24 * 3_600;
@@ -46,11 +48,13 @@ const SHAPES: readonly (readonly [name: string, oneOf: number, draw: Draw])[] = 
   ['time to live', 6, timeToLive],
   ['weeks', 8, weeks],
   ['small inboxes', 8, smallInboxes],
+  ['applications die', 4, applicationsDie],
+  ['full socket', 20, fullSocket],
 ];
 
 export function addShapes(root: Prng, plan: Plan): Plan {
   const classes = root.fork('shape classes');
-  const add: Additions = { deeds: [], faults: [], conversations: [], topology: {} };
+  const add: Additions = { deeds: [], faults: [], conversations: [], topology: {}, loadMs: plan.loadMs };
   for (const [name, oneOf, draw] of SHAPES) {
     const isOn = classes.chance(1, oneOf);
     if (isOn) draw(root.fork(`shape ${name}`), plan, add);
@@ -58,14 +62,16 @@ export function addShapes(root: Prng, plan: Plan): Plan {
   return {
     ...plan,
     conversations: [...plan.conversations, ...add.conversations],
-    deeds: inOrder(plan, [...plan.deeds, ...add.deeds]),
-    faults: inOrder(plan, [...plan.faults, ...add.faults]),
+    loadMs: Math.max(plan.loadMs, add.loadMs),
+    deeds: inOrder(plan, add, [...plan.deeds, ...add.deeds]),
+    faults: inOrder(plan, add, [...plan.faults, ...add.faults]),
     topology: { ...plan.topology, ...add.topology },
   };
 }
 
 /** By time; nothing comes after the load. */
-function inOrder<Event extends { readonly at: number }>({ loadMs }: Plan, events: readonly Event[]): Event[] {
+function inOrder<Event extends { readonly at: number }>(plan: Plan, add: Additions, events: readonly Event[]): Event[] {
+  const loadMs = Math.max(plan.loadMs, add.loadMs);
   return events
     .map((event) => (event.at > loadMs ? { ...event, at: loadMs } : event))
     .toSorted((one, other) => one.at - other.at);
@@ -349,4 +355,49 @@ function weeks(random: Prng, plan: Plan, { deeds, faults }: Additions): void {
 /** Inboxes with little room in memory: much is written behind, and read back. */
 function smallInboxes(random: Prng, _plan: Plan, add: Additions): void {
   add.topology = { ...add.topology, inboxBytes: random.between(512, 4_096) };
+}
+
+// --- applications -------------------------------------------------------------------------------------------------------------------
+
+/** After so long nothing is under way any more of an application that lost its state. */
+const LOST_MS_MIN = 15_000;
+
+function applicationsDie(random: Prng, plan: Plan, add: Additions): void {
+  add.topology = { ...add.topology, saves: true };
+  const devices = deviceCount(plan);
+  for (let count = random.between(2, 16); count > 0; count--) {
+    const device = random.below(devices);
+    add.faults.push({ fault: 'app-crash', at: time(random, plan), device, for: random.between(1, 3_000) });
+  }
+  for (const fault of ['app-restore', 'app-reinstall'] as const) {
+    if (!random.chance(1, 3)) continue;
+    for (let count = random.between(1, 2); count > 0; count--) {
+      const ms = random.between(LOST_MS_MIN, 25_000);
+      add.faults.push({ fault, at: time(random, plan), device: random.below(devices), for: ms });
+    }
+  }
+}
+
+// --- sockets --------------------------------------------------------------------------------------------------------------------------
+
+/** Load goes on for so long at least: a slow socket takes 10 KB a second. */
+const FULL_SOCKET_MS = 60_000;
+
+/** What comes for a device is several times what its socket holds, while it sends itself, and waits for its outcomes. */
+function fullSocket(random: Prng, plan: Plan, add: Additions): void {
+  const pairs = plan.conversations.flatMap((conversation, index) =>
+    'users' in conversation ? [{ index, users: conversation.users }] : [],
+  );
+  if (pairs.length === 0) return;
+  const { index, users } = pick(random, pairs);
+  const device = pick(random, devicesOfUser(plan, users[1]));
+  const sender = pick(random, devicesOfUser(plan, users[0]));
+  const at = FIRST_DEED_MS + random.below(1_000);
+  add.loadMs = FULL_SOCKET_MS;
+  add.faults.push({ fault: 'slow-reader', at, device, for: random.between(28_000, 50_000) });
+  add.deeds.push({ do: 'send', at, device: sender, in: index, bytes: 18_000, count: random.between(38, 60) });
+  for (let count = random.between(10, 40); count > 0; count--) {
+    const atMs = random.between(at, FULL_SOCKET_MS / 2);
+    add.deeds.push({ do: 'send', at: atMs, device, in: index, bytes: random.between(16, 100) });
+  }
 }

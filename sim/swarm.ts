@@ -118,6 +118,11 @@ export const MUST_REACH: readonly string[] = [
   'upgrade refused 503',
   'outbox full',
   'fault weeks',
+  'socket full',
+  'fault app-crash',
+  'fault app-restore',
+  'fault app-reinstall',
+  'renumbered',
   'gap 1',
   'watchers asked while people are away',
 ];

@@ -11,6 +11,8 @@ const CORPUS: readonly (readonly [seed: number, what: string])[] = [
   [38, 'a block that was confirmed was gone after a power failure'],
   [1_144, 'after a power failure inbox positions were given out twice, so a device skipped what it had not seen'],
   [156, 'a step whose values came while gathered output waited for room wrote behind what was sent'],
+  [59, 'a refusal expired while its device was away, which was then told that the message had been taken'],
+  [136, 'the answer to a repeated send overtook the outcome, whose place in the order was then never told'],
 ];
 const SEEDS = 60;
 const FIRST_SEED = 10_001;

@@ -31,6 +31,8 @@ const LOOK_MS = 500;
 const GROUP_BASE = 5_001;
 /** The USER topic is synced behind by less than this. */
 const KNOWN_MS = 2_500;
+/** What waits for so long expires, receipts too. */
+const QUEUE_DAYS = 30;
 /** Everybody is there by then. */
 const GATHER_MS = 60_000;
 
@@ -102,11 +104,17 @@ export class World {
       emissions,
       presenceUpdates === undefined ? {} : { updatesPerWindow: presenceUpdates },
     );
+    this.observer.areReceiptsKept = !plan.faults.some((fault) => fault.fault === 'weeks' && fault.days >= QUEUE_DAYS);
     this.backbone = withProbes(
       context.probes,
       () => new Backbone(context, plan.topology, plan.seed, this.observer.tap, emissions),
     );
     const owners = devicesOf(plan.people);
+    const losesState = new Set(
+      plan.faults.flatMap((fault) =>
+        fault.fault === 'app-restore' || fault.fault === 'app-reinstall' ? [fault.device] : [],
+      ),
+    );
     this.devices = owners.map((person, index) => {
       const number = 1 + index - owners.indexOf(person);
       const gateways = (): Backbone['gateways'] => this.backbone.gateways;
@@ -120,6 +128,7 @@ export class World {
         plan.seed,
         this.network,
         plan.topology,
+        losesState.has(index),
       );
     });
     this.sampler = options.takesSamples === true ? new Sampler(this) : undefined;
@@ -253,6 +262,9 @@ export class World {
     else if (fault.fault === 'slow-reader') this.devices[fault.device]?.connection?.slow(fault.for);
     else if (fault.fault === 'partition') this.#split(fault);
     else if (fault.fault === 'link') this.#link(fault);
+    else if (fault.fault === 'app-crash') this.devices[fault.device]?.die('restart', fault.for);
+    else if (fault.fault === 'app-restore') this.devices[fault.device]?.die('restore', fault.for);
+    else if (fault.fault === 'app-reinstall') this.devices[fault.device]?.die('reinstall', fault.for);
     else if (fault.fault === 'all-cut') for (const { connection } of this.devices) connection?.cut();
   }
 
@@ -319,6 +331,7 @@ export class World {
   }
 
   #judge(isQuiet: boolean): Outcome {
+    for (const device of this.devices) device.finish();
     const isWhole = this.backbone.stopped === 0;
     if (isQuiet && isWhole) tellTruth(this.#stage());
     const { context, observer, plan } = this;

@@ -126,6 +126,42 @@ export class Checker {
     words[at + PairAt.UNTIL] = words[stay + StayAt.UNTIL]!;
   }
 
+  /**
+   * The device's application lost its state, wholly or since it was saved, and stands at `seq` (0: before all): it is handed
+   * once more what comes behind.
+   */
+  rewound(pair: number, seq: number): void {
+    this.trail.add(Event.REWOUND, pair, seq, 0);
+    const { ledger } = this;
+    const at = ledger.pairs.at(pair);
+    const { u32 } = ledger.memory;
+    u32[at + PairAt.LAST] = seq;
+    u32[at + PairAt.FLAGS]! |= PairFlag.REWOUND;
+    if (isDirect(ledger.convA(u32[at + PairAt.CONVERSATION]!))) return;
+    u32[at + PairAt.FROM] = 0;
+    u32[at + PairAt.UNTIL] = 0;
+    if (seq > 0) this.#enterStay(at, seq);
+  }
+
+  /** The device knows nothing of this send any more, and it never left the device: the counter is free again. */
+  forgotten(pair: number, counter: number): void {
+    this.trail.add(Event.FORGOTTEN, pair, counter, 0);
+    const operation = this.ledger.operation(pair, counter);
+    if (operation < 0) return;
+    const { u32 } = this.ledger.memory;
+    const seq = u32[operation + OperationAt.SEQ]!;
+    const outcome = this.ledger.outcome(operation);
+    if (outcome === Outcome.UNKNOWN) this.counts.sends--;
+    if (seq !== 0 || outcome === Outcome.OK || outcome === Outcome.REJECTED) {
+      this.ledger.markReported(operation, Reported.OUTCOME);
+      const what = seq === 0 ? 'has an outcome' : `stands at sequence ${seq}`;
+      const sentence = `counter ${counter} never left its device, and ${what}`;
+      return this.#fail('G5', 'invented', 1, sentence, pair, seq, counter);
+    }
+    this.ledger.setOutcome(operation, Outcome.NEVER_SENT);
+    u32[operation + OperationAt.CONTENT] = 0;
+  }
+
   // --- sends and their outcomes --------------------------------------------------------------------------------------------
 
   /** The device sends `counter` for the first time, or again. `content`: contentOf its message. */
@@ -222,6 +258,14 @@ export class Checker {
     this.#place(pair, at, seq, sender, counter, content);
   }
 
+  /** What the device was just handed as `seq` has a time to live of its own. */
+  mortal(pair: number, seq: number): void {
+    const { u32 } = this.ledger.memory;
+    const at = this.ledger.pairs.at(pair);
+    if (u32[at + PairAt.MORTAL_LAST] !== seq - 1) u32[at + PairAt.MORTAL_FIRST] = seq;
+    u32[at + PairAt.MORTAL_LAST] = seq;
+  }
+
   /** GAP: nothing up to and including `through` will come, `reason`: GapReason. */
   gap(pair: number, through: number, reason: number): void {
     this.trail.add(Event.GAP, pair, through, reason);
@@ -276,7 +320,8 @@ export class Checker {
     if (read > delivered) {
       this.#fail('G7', 'receipt', 1, `read up to ${read} is beyond delivered up to ${delivered}`, pair, delivered, 0);
     }
-    if (delivered < lastDelivered || read < lastRead) {
+    const isRewound = (u32[this.ledger.pairs.at(pair) + PairAt.FLAGS]! & PairFlag.REWOUND) !== 0;
+    if (!isRewound && (delivered < lastDelivered || read < lastRead)) {
       const sentence = `a receipt went back from delivered ${lastDelivered}, read ${lastRead} to ${delivered}, ${read}`;
       this.#fail('G7', 'receipt', 1, sentence, pair, delivered, 0);
     }

@@ -44,6 +44,10 @@ const FIELDS = {
   leave: [a, b, user, seq],
   /** The device, new to its user, sees the conversation from `seq` on. */
   start: [device, a, b, seq],
+  /** The device's application lost its state, wholly or since it was saved: it stands at `seq`, and sees again what comes behind. */
+  rewound: [device, a, b, seqOrZero],
+  /** With its state the device lost this send, which had never left it: the counter is free again. */
+  forgotten: [device, a, b, counter],
   /** Invocation, repeated as often as the frame is sent again, and its outcomes; none: unknown. */
   send: [device, a, b, counter, content],
   ok: [device, a, b, counter, seq],
@@ -216,6 +220,10 @@ export class HistoryChecker {
   #feedConversation(event: Extract<HistoryEvent, { readonly device: number; readonly a: number }>): void {
     const pair = this.#checker.pair(event.device, event.a, event.b);
     switch (event.op) {
+      case 'rewound':
+        return this.#checker.rewound(pair, event.seq);
+      case 'forgotten':
+        return this.#checker.forgotten(pair, event.counter);
       case 'start':
         return this.#checker.startsAt(pair, event.seq);
       case 'send':
@@ -240,6 +248,7 @@ export class HistoryChecker {
   #deliver(pair: number, event: Extract<HistoryEvent, { readonly op: 'deliver' }>): void {
     const { device: key, a: convA, b: convB, sender, time, ttl, at: nowMs } = event;
     this.#checker.delivered(pair, event.seq, this.#checker.pair(sender, convA, convB), event.counter, event.content);
+    if (ttl !== 0) this.#checker.mortal(pair, event.seq);
     this.#blocks.delivered(key, convA, convB, event.seq, sender);
     if (nowMs !== 0) this.#expiry.delivered(key, convA, convB, event.seq, time, ttl, nowMs);
   }

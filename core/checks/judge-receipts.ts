@@ -154,7 +154,8 @@ class ReceiptJudging {
       const last = u32[at + PairAt.LAST]!;
       // What a device that is away saw last, it may not have acked.
       const isAcked = (deviceFlags & DeviceFlag.AWAY) === 0 && last > u32[at + PairAt.START]!;
-      if (isAcked && last > before) bounds.delivered = Math.max(bounds.delivered, last);
+      const told = u32[at + PairAt.MORTAL_LAST] === last ? u32[at + PairAt.MORTAL_FIRST]! - 1 : last;
+      if (isAcked && told > before) bounds.delivered = Math.max(bounds.delivered, told);
       bounds.deliveredMax = Math.max(bounds.deliveredMax, last);
       bounds.read = Math.max(bounds.read, u32[at + PairAt.READ_SURE]!);
       bounds.readMax = Math.max(bounds.readMax, u32[at + PairAt.READ]!);

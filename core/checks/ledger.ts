@@ -47,7 +47,10 @@ export const PairAt = {
   READ: 17,
   /** Where a device that began in the middle began: LAST at that moment. What it did not see, it did not ack. */
   START: 18,
-  WORDS: 19,
+  /** The last run of messages with a time to live of their own: if they expire before they are acked, no receipt tells of them. */
+  MORTAL_FIRST: 19,
+  MORTAL_LAST: 20,
+  WORDS: 21,
 } as const;
 /** Words of one send. CONTENT is 0 until known. */
 export const OperationAt = { SEQ: 0, CONTENT: 1, OUTCOME: 2, WORDS: 3 } as const;
@@ -73,6 +76,8 @@ export const PairFlag = {
   FAILED: 8,
   /** One of the two users of a direct conversation blocked the other, once at least: what they are told is not complete. */
   BLOCKED: 16,
+  /** The application lost what it had done, and went over some of it again: the prefix hash is not comparable. */
+  REWOUND: 32,
 } as const;
 
 /** What became of a send. `unknown` (no outcome came) may go either way. In a row it stands beside marks. */

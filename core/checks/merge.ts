@@ -19,6 +19,8 @@ const OWN_WORDS = [
   PairAt.READ_SURE,
   PairAt.READ,
   PairAt.START,
+  PairAt.MORTAL_FIRST,
+  PairAt.MORTAL_LAST,
 ] as const;
 
 /** Where a merged pair came from, so that its last events can be found. */

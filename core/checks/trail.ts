@@ -13,6 +13,8 @@ export const Event = {
   RECEIPT: 7,
   READ: 8,
   RESUMED: 9,
+  REWOUND: 10,
+  FORGOTTEN: 11,
 } as const;
 
 const WORDS = 4;
@@ -91,6 +93,10 @@ export class Trail {
         return `RECEIPT: delivered ${one}, read ${other}`;
       case Event.READ:
         return `read up to ${one}`;
+      case Event.REWOUND:
+        return `lost its state, and stands at sequence ${one}`;
+      case Event.FORGOTTEN:
+        return `lost its state, and with it counter ${one}, which had never left`;
       default:
         return 'connected again';
     }

@@ -141,7 +141,8 @@ function takeSequenced(
 function takeKept(state: UserState, batch: Batch, at: number, length: number, list: number, recipients: number): void {
   const { bytes, view } = batch;
   const kind = bytes[at + At.KIND]!;
-  const deadlineMs = kind === Kind.GAP ? 0 : deadlineOf(state, view, at);
+  // A refusal that expired would look like a message that was taken, when its device comes back and sends it again.
+  const deadlineMs = kind === Kind.RECEIPT ? deadlineOf(state, view, at) : 0;
   const whose = kind === Kind.RECEIPT ? frameUser(view, at) : 0;
   const blob = copyToBlob(state, bytes, at, length, deadlineMs);
   retainBlob(state, blob);
