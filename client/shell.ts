@@ -435,7 +435,9 @@ export class ClientShell extends Emitter<ShellEvents> {
     const ahead = this.#ahead;
     const isFull = ahead === undefined ? this.#transmit(core, nowMs) : this.#saveAndTransmit(ahead, nowMs);
     clearTimeout(this.#timer);
-    const wakeAtMs = isFull ? Math.min(core.wakeAtMs, nowMs + BUFFER_CHECK_MS) : core.wakeAtMs;
+    let wakeAtMs = isFull ? Math.min(core.wakeAtMs, nowMs + BUFFER_CHECK_MS) : core.wakeAtMs;
+    // What is due may wait for the storage; it is not asked for all the time.
+    if (ahead?.isSaving === true) wakeAtMs = Math.max(wakeAtMs, nowMs + BUFFER_CHECK_MS);
     if (wakeAtMs === Number.POSITIVE_INFINITY) return;
     this.#timer = setTimeout(() => this.#pump(), Math.min(Math.max(wakeAtMs - nowMs, 1), 2 ** 31 - 1));
   }

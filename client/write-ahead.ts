@@ -31,6 +31,11 @@ export class WriteAhead {
     return this.#core.revision === this.#savedRevision;
   }
 
+  /** A state is on its way to the storage; nothing goes out before it is there. */
+  get isSaving(): boolean {
+    return this.#isSaving;
+  }
+
   /** What the application did last is to be saved now, not only before the next output. */
   due(): void {
     this.#isDue = true;

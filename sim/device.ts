@@ -32,6 +32,8 @@ function nameOfCode(code: number): string {
   return errorOfCode(code)?.name ?? String(code);
 }
 
+/** As in client/shell.ts. */
+const SAVING_CHECK_MS = 20;
 /** A connection stands after this at most. */
 const CONNECT_US_MAX = 200_000;
 
@@ -154,7 +156,9 @@ export class Device {
         connection.clientSends(output);
       }
     }
-    this.#wakeAt(core.wakeAtMs * 1_000);
+    // What is due may wait for the storage, as in the real shell.
+    const wakeAtMs = this.#ahead?.isSaving === true ? Math.max(core.wakeAtMs, nowMs + SAVING_CHECK_MS) : core.wakeAtMs;
+    this.#wakeAt(wakeAtMs * 1_000);
   }
 
   /** As the real shell does it: what goes out is in the storage before it goes. */

@@ -303,4 +303,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'transmissions: 0',
     guarantees: [...ORDER, 'G15'],
   },
+  {
+    name: 'the answer to a repeated send overtakes its outcome',
+    file: 'pipelines/user/fan-out.js',
+    from: 'if (!isLive && batch.bytes[at + At.KIND] !== Kind.REJECT)',
+    to: 'if (false)',
+    guarantees: ORDER,
+  },
 ];
