@@ -49,6 +49,11 @@ class Teller {
       case 'start':
         this.#last.set(event.device, event.seq - 1);
         return `${nameOf(event.device)} begins at ${event.seq}`;
+      case 'rewound':
+        this.#last.set(event.device, event.seq);
+        return `${nameOf(event.device)} lost its state: its application stands at ${event.seq}`;
+      case 'forgotten':
+        return `${nameOf(event.device)} lost its message ${event.counter} with its state: it never left`;
       case 'read':
         return `${nameOf(event.device)} has read up to ${event.seq}`;
       case 'receipt':
