@@ -26,6 +26,8 @@ export interface Stage {
   readonly devices: readonly Device[];
   /** Lets virtual time pass. */
   readonly passUntil: (untilUs: number) => void;
+  /** Updates that a watcher is sent in a window. */
+  readonly presenceUpdates: number;
 }
 
 /** Tells the checkers who is online, and that watchers must know. */
@@ -60,14 +62,19 @@ export function scatter(stage: Stage, seed: number): boolean {
   for (const fault of drawFaults(random, backbone)) at(() => backbone.inject(fault));
   stage.passUntil(startUs + GOING_MS * 1_000 + 2_000_000);
   if (!waitForAll(stage)) return false;
-  stage.passUntil(queue.nowUs + TOLD_MS * 1_000);
+  stage.passUntil(queue.nowUs + (TOLD_MS + throttledMs(stage)) * 1_000);
   tellTruth(stage);
   context.mark('watchers asked while people are away');
   backbone.heal();
   for (const device of devices) device.start();
   if (!waitForAll(stage)) return false;
-  stage.passUntil(queue.nowUs + 2 * PRESENCE_WINDOW_MS * 1_000 + 3_000_000);
+  stage.passUntil(queue.nowUs + (2 * PRESENCE_WINDOW_MS + throttledMs(stage) + 3_000) * 1_000);
   return waitForAll(stage);
+}
+
+/** A watcher is told of everybody within this, though each of its devices makes the server say it once more. */
+function throttledMs({ devices, presenceUpdates }: Stage): number {
+  return Math.ceil((2 * devices.length) / presenceUpdates) * PRESENCE_WINDOW_MS;
 }
 
 /** Until all who want to be online are, and all lanes have read what there is. */

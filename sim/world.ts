@@ -6,6 +6,7 @@ import { describeViolation, type HistoryEvent } from '../core/checks/index.js';
 import { Kind } from '../core/frame.js';
 import { directConversation } from '../core/ids.js';
 import { StageId } from '../core/keys.js';
+import { PRESENCE_UPDATES_PER_WINDOW } from '../core/limits.js';
 import { AppendOutcome } from '../core/ports.js';
 import { withProbes } from '../core/probe.js';
 import { MemoryStore } from '../engines/store-memory.js';
@@ -327,7 +328,8 @@ export class World {
       context.queue.at(untilUs, () => {});
       while (context.queue.nextUs <= untilUs) this.#step();
     };
-    return { context, observer, backbone, devices, passUntil };
+    const presenceUpdates = this.plan.topology.presenceUpdates ?? PRESENCE_UPDATES_PER_WINDOW;
+    return { context, observer, backbone, devices, passUntil, presenceUpdates };
   }
 
   #judge(isQuiet: boolean): Outcome {
