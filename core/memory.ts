@@ -21,8 +21,7 @@ declare const WebAssembly: {
 
 /** 4 GiB, what a 32-bit WebAssembly memory can address. */
 const PAGES_MAX = 65_536;
-/** Blocks from this size on start on a cache line, so that a row of 64 bytes in them is one line and not two. */
-const ALIGNED_BYTES = 4_096;
+/** Blocks of at least a cache line start on one, so that what is 64 bytes long is one line and not two. */
 const LINE_BYTES = 64;
 
 function classOf(bytes: number): number {
@@ -83,7 +82,7 @@ export class LinearMemory {
       this.#u8.fill(0, head, head + size);
       return head;
     }
-    const at = size < ALIGNED_BYTES ? this.#top : Math.ceil(this.#top / LINE_BYTES) * LINE_BYTES;
+    const at = size < LINE_BYTES ? this.#top : Math.ceil(this.#top / LINE_BYTES) * LINE_BYTES;
     const end = at + size;
     if (end > this.#u8.length) this.#grow(end);
     this.#top = end;

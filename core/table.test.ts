@@ -36,39 +36,41 @@ function checkAll(table: Table, memory: LinearMemory, model: Map<string, ModelRo
 }
 
 for (const keyWords of [2, 3, 4] as const) {
-  test(`with ${keyWords} key words it does what a Map does, through growth, removal and rehashing`, () => {
-    for (let seed = 1; seed <= 12; seed++) {
-      const random = new Prng(seed).fork(`table ${keyWords}`);
-      const memory = new LinearMemory();
-      const table = new Table(memory, ROW_WORDS, keyWords, 16);
-      const model = new Map<string, ModelRow>();
-      const space = random.between(2, 60);
-      const removals = random.between(1, 9);
-      for (let step = 0; step < 3_000; step++) {
-        const words = keyOf(random, keyWords, space);
-        const name = words.join(' ');
-        const known = model.get(name);
-        assert.equal(table.find(...words), known?.row ?? -1);
-        if (known === undefined) {
-          const row = table.insert(...words);
-          const at = table.at(row);
-          assert.deepEqual([...memory.u32.subarray(at, at + keyWords)], words.slice(0, keyWords));
-          assert.ok(
-            memory.u32.subarray(at + keyWords, at + ROW_WORDS).every((word) => word === 0),
-            'a new row is zeroed',
-          );
-          memory.u32[at + ROW_WORDS - 1] = step + 1;
-          model.set(name, { words, row, value: step + 1 });
-        } else if (random.chance(removals, 10)) {
-          table.remove(known.row);
-          model.delete(name);
-          assert.ok(!table.isLive(known.row));
+  for (const isTagged of [false, true]) {
+    test(`with ${keyWords} key words, ${isTagged ? 'tagged' : 'untagged'}, it does what a Map does, through growth, removal and rehashing`, () => {
+      for (let seed = 1; seed <= 12; seed++) {
+        const random = new Prng(seed).fork(`table ${keyWords}`);
+        const memory = new LinearMemory();
+        const table = new Table(memory, ROW_WORDS, keyWords, 16, isTagged);
+        const model = new Map<string, ModelRow>();
+        const space = random.between(2, 60);
+        const removals = random.between(1, 9);
+        for (let step = 0; step < 3_000; step++) {
+          const words = keyOf(random, keyWords, space);
+          const name = words.join(' ');
+          const known = model.get(name);
+          assert.equal(table.find(...words), known?.row ?? -1);
+          if (known === undefined) {
+            const row = table.insert(...words);
+            const at = table.at(row);
+            assert.deepEqual([...memory.u32.subarray(at, at + keyWords)], words.slice(0, keyWords));
+            assert.ok(
+              memory.u32.subarray(at + keyWords, at + ROW_WORDS).every((word) => word === 0),
+              'a new row is zeroed',
+            );
+            memory.u32[at + ROW_WORDS - 1] = step + 1;
+            model.set(name, { words, row, value: step + 1 });
+          } else if (random.chance(removals, 10)) {
+            table.remove(known.row);
+            model.delete(name);
+            assert.ok(!table.isLive(known.row));
+          }
+          if (step % 500 === 0) checkAll(table, memory, model);
         }
-        if (step % 500 === 0) checkAll(table, memory, model);
+        checkAll(table, memory, model);
       }
-      checkAll(table, memory, model);
-    }
-  });
+    });
+  }
 }
 
 test('rows over several chunks stay where they are while the table grows', () => {

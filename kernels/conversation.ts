@@ -8,7 +8,7 @@
  *
  * in a conversation that exists. Before anything is written it is sure that the frame is ordinary and that its output fits.
  *
- * With a million conversations nearly every row is far away from the processor: about seven lines of memory a message, 100 ns
+ * With a million conversations nearly every row is far away from the processor: about five lines of memory a message, 100 ns
  * each, one after the other. So frames are taken in windows, and a window is walked several times: one walk asks for the slots
  * of the index, the next for the rows behind them, and so on. Walks are short loops whose steps do not depend on each other, so
  * that the processor waits for many lines at once.
@@ -48,17 +48,22 @@ const CONV_MEMBERS: usize = 36;
 const CONV_DELIVERED: usize = 40;
 const CONV_READ: usize = 48;
 const CONV_DEVICES: usize = 60;
+/** Of a direct conversation, in place of the aggregates: two words each. */
+const CONV_DIRECT_ROWS: usize = 40;
+const CONV_DIRECT_PARTITIONS: usize = 48;
+/** A member in a group's block. */
+const BLOCK_LOW: usize = 4;
+const BLOCK_PARTITION: usize = 12;
+const BLOCK_SHIFT: u32 = 4;
 const CONV_WORDS: u32 = 16;
 const FLAG_DIRTY: u32 = 1;
 const PART_LOW: usize = 4;
-const PART_HIGH: usize = 8;
 const PART_DELIVERED: usize = 20;
 const PART_READ: usize = 24;
 const PART_LAST_SENT: usize = 28;
 const PART_PARTITION: usize = 36;
-const PART_WORDS: u32 = 12;
+const PART_WORDS: u32 = 16;
 const DEV_LOW: usize = 4;
-const DEV_HIGH: usize = 8;
 const DEV_COUNTER: usize = 12;
 const DEV_SEQ: usize = 16;
 const DEV_CODE: usize = 20;
@@ -80,26 +85,37 @@ const CHUNK_SHIFT: u32 = 10;
 const CHUNK_MASK: u32 = 1_023;
 const EMPTY: u32 = 0;
 const DELETED: u32 = 0xffff_ffff;
+/** The index of conversations is tagged: bits of the tag, and what makes one of a hash. */
+const TAG_MASK: u32 = 0xff00_0000;
+const TAG_FACTOR: u32 = 0x9e37_79b1;
 
 // --- a place of the window --------------------------------------------------------------------------------------------------------
-const WINDOW: u32 = 32;
+const WINDOW: u32 = 64;
 const PLACE_BYTES: u32 = 64;
 /** Words a low, a high, b low, b high, as the key of a row has them. */
 const PLACE_KEY: usize = 0;
-const PLACE_FRAME: usize = 16;
-const PLACE_LENGTH: usize = 20;
+const PLACE_DEVICE: usize = 16;
+const PLACE_COUNTER: usize = 24;
+const PLACE_FRAME: usize = 28;
+const PLACE_LENGTH: usize = 32;
 /** The frame's kind if it may be ordinary, otherwise 0. */
-const PLACE_KIND: usize = 24;
-/** First its number of the slot in the index, then the row that was found, 0 if none was. */
-const PLACE_SLOT: usize = 28;
-const PLACE_CONV: usize = 28;
-const PLACE_ENTRY: usize = 32;
-/** The conversation's row number. */
-const PLACE_ROW: usize = 36;
-/** Where what a walk read only to have it near is put, so that it is read. */
-const PLACE_SINK: usize = 40;
-/** Rows of members that are asked for ahead; those of a larger group lie one behind the other. */
-const AHEAD_MEMBERS: u32 = 16;
+const PLACE_KIND: usize = 36;
+/** Slot of the index that is looked at, and what it holds. */
+const PLACE_SLOT: usize = 40;
+const PLACE_ENTRY: usize = 44;
+/** The conversation's row, by address. */
+const PLACE_CONV: usize = 48;
+/** While it is looked for: the key's tag. Then the sender's participant row, by address; 0: none. */
+const PLACE_TAG: usize = 52;
+const PLACE_MEMBER: usize = 52;
+/** Behind that: the newest device's row, and first and last member of a group's block, by address; 0: none. */
+const PLACE_DEVICE_ROW: usize = 40;
+const PLACE_BLOCK: usize = 44;
+const PLACE_BLOCK_END: usize = 56;
+/** The conversation's row, by number. */
+const PLACE_ROW: usize = 60;
+/** Members among whom one is looked for by walking; in larger groups by hash. */
+const WALKED_MEMBERS: u32 = 32;
 
 /** A RECEIPT with its list of one. */
 const RECEIPT_BYTES: u32 = 82;
@@ -114,10 +130,14 @@ const FULL: u32 = 2;
 
 let ledger: usize = 0;
 let window: usize = 0;
-/** Fan-out: for each partition its last recipient + 1 and how many it has; for each recipient its row and the one before it. */
+/** Places whose conversation is still looked for. */
+let pending: usize = 0;
+/** Where the sum of what walks read only to have it near is put, so that it is read. */
+let sink: usize = 0;
+/** Fan-out: for each partition its last recipient + 1 and how many it has; for each recipient its place in the block and the one before it. */
 let chainHeads: usize = 0;
 let chainCounts: usize = 0;
-let chainRows: usize = 0;
+let chainMembers: usize = 0;
 let chainNext: usize = 0;
 let chainPartitions: usize = 0;
 let chained: u32 = 0;
@@ -161,14 +181,16 @@ export function configure(
 ): void {
   ledger = ledgerAt;
   window = scratch;
-  chainHeads = window + WINDOW * PLACE_BYTES;
+  pending = window + WINDOW * PLACE_BYTES;
+  chainHeads = pending + WINDOW * 4;
   chainCounts = chainHeads + partitions * 4;
   chainPartitions = chainCounts + partitions * 4;
   fills = chainPartitions + partitions * 4;
   counts = fills + partitions * 4;
   actives = counts + partitions * 4;
-  chainRows = actives + partitions * 4;
-  chainNext = chainRows + members * 4;
+  chainMembers = actives + partitions * 4;
+  chainNext = chainMembers + members * 4;
+  sink = chainNext + members * 4;
   areas = areasAt;
   areaBytes = bytes;
 }
@@ -187,6 +209,8 @@ export function begin(from: usize, to: usize, entries: u32, timeHigh: u32, timeL
 export function run(skip: u32): u32 {
   openTables();
   place += skip;
+  // What was handed over may have changed who is a member.
+  if (skip !== 0) findMembers(window + place * PLACE_BYTES);
   while (true) {
     while (place < size) {
       const answer = handle(window + place * PLACE_BYTES);
@@ -266,15 +290,15 @@ function hash(aLow: u32, aHigh: u32, bLow: u32, bHigh: u32): u32 {
   return mix(h ^ bHigh);
 }
 
-/** The row of a participant or device of a conversation, by two words; 0 if there is none. */
-function findRow(index: usize, mask: u32, directory: usize, words: u32, conversation: u32, low: u32, high: u32): usize {
-  let slot = hash(conversation, low, high, 0) & mask;
+/** The row of a participant or device of a conversation; 0 if there is none. */
+function findRow(index: usize, mask: u32, directory: usize, words: u32, conversation: u32, id: u64): usize {
+  let slot = hash(conversation, <u32>id, <u32>(id >>> 32), 0) & mask;
   while (true) {
     const entry = load<u32>(index + (slot << 2));
     if (entry === EMPTY) return 0;
     if (entry !== DELETED) {
       const at = rowAt(directory, words, entry - 1);
-      if (load<u32>(at) === conversation && load<u32>(at, 4) === low && load<u32>(at, 8) === high) return at;
+      if (load<u32>(at) === conversation && load<u64>(at, 4) === id) return at;
     }
     slot = (slot + 1) & mask;
   }
@@ -285,18 +309,31 @@ function findRow(index: usize, mask: u32, directory: usize, words: u32, conversa
 function fill(): void {
   place = 0;
   size = 0;
-  while (size < WINDOW && left > 0) readFrame(window + size++ * PLACE_BYTES);
-  const last = window + size * PLACE_BYTES;
-  for (let at = window; at < last; at += PLACE_BYTES) {
+  let waiting: u32 = 0;
+  while (size < WINDOW && left > 0) {
+    const at = window + size++ * PLACE_BYTES;
+    readFrame(at);
+    store<u32>(pending + (waiting << 2), <u32>at);
+    waiting += load<u32>(at, PLACE_KIND) === 0 ? 0 : 1;
+  }
+  for (let n: u32 = 0; n < waiting; n++) {
+    const at: usize = load<u32>(pending + (n << 2));
     store<u32>(at, load<u32>(convIndex + (load<u32>(at, PLACE_SLOT) << 2)), PLACE_ENTRY);
   }
+  for (let n: u32 = 0; n < waiting; n++) findTag(load<u32>(pending + (n << 2)));
+  while (waiting > 0) waiting = compareKeys(waiting);
+  const last = window + size * PLACE_BYTES;
+  for (let at = window; at < last; at += PLACE_BYTES) reachConversation(at);
+  let sum: u32 = 0;
   for (let at = window; at < last; at += PLACE_BYTES) {
-    const entry = load<u32>(at, PLACE_ENTRY);
-    const row = entry === EMPTY || entry === DELETED ? 0 : entry - 1;
-    store<u32>(at, load<u32>(rowAt(convDirectory, CONV_WORDS, row), CONV_HEAD), PLACE_SINK);
+    sum +=
+      load<u32>(load<u32>(at, PLACE_DEVICE_ROW)) +
+      load<u32>(load<u32>(at, PLACE_BLOCK)) +
+      load<u32>(load<u32>(at, PLACE_BLOCK_END));
   }
-  for (let at = window; at < last; at += PLACE_BYTES) findConversation(at);
-  for (let at = window; at < last; at += PLACE_BYTES) reachMembers(at);
+  findMembers(window);
+  for (let at = window; at < last; at += PLACE_BYTES) sum += load<u32>(load<u32>(at, PLACE_MEMBER));
+  store<u32>(sink, sum);
 }
 
 /** Reads what every kind has, and counts the frame off. What cannot be ordinary is left to TypeScript by kind 0. */
@@ -304,73 +341,126 @@ function readFrame(at: usize): void {
   const frame = next;
   store<u32>(at, <u32>frame, PLACE_FRAME);
   left--;
-  let kind: u32 = 0;
-  let slot: u32 = 0;
   const room = <u32>(end - frame);
-  if (room >= HEADER_BYTES && bswap<u32>(load<u32>(frame, AT_LENGTH)) <= room - HEADER_BYTES) {
-    const length = HEADER_BYTES + bswap<u32>(load<u32>(frame, AT_LENGTH));
-    next += length;
-    store<u32>(at, length, PLACE_LENGTH);
-    kind = load<u8>(frame, AT_KIND);
-    if (kind === KIND_MESSAGE || kind === KIND_READ || kind === KIND_DELIVERED) {
-      const aHigh = bswap<u32>(load<u32>(frame, AT_CONV_A));
-      const aLow = bswap<u32>(load<u32>(frame, AT_CONV_A + 4));
-      const bHigh = bswap<u32>(load<u32>(frame, AT_CONV_B));
-      const bLow = bswap<u32>(load<u32>(frame, AT_CONV_B + 4));
-      store<u32>(at, aLow, PLACE_KEY);
-      store<u32>(at, aHigh, PLACE_KEY + 4);
-      store<u32>(at, bLow, PLACE_KEY + 8);
-      store<u32>(at, bHigh, PLACE_KEY + 12);
-      slot = hash(aLow, aHigh, bLow, bHigh) & convMask;
-    } else kind = 0;
-  } else {
+  const payloadBytes = room >= HEADER_BYTES ? bswap<u32>(load<u32>(frame, AT_LENGTH)) : 0;
+  if (room < HEADER_BYTES || payloadBytes > room - HEADER_BYTES) {
     // It is cut, and the batch ends here.
     left = 0;
-  }
-  store<u32>(at, kind, PLACE_KIND);
-  store<u32>(at, slot, PLACE_SLOT);
-}
-
-/** Finds the conversation, and asks for its newest device and its list of members. */
-function findConversation(at: usize): void {
-  if (load<u32>(at, PLACE_KIND) === 0) return;
-  const key = v128.load(at, PLACE_KEY);
-  let slot = load<u32>(at, PLACE_SLOT);
-  let entry = load<u32>(at, PLACE_ENTRY);
-  let row: usize = 0;
-  while (entry !== EMPTY) {
-    if (entry !== DELETED) {
-      row = rowAt(convDirectory, CONV_WORDS, entry - 1);
-      if (i32x4.all_true(i32x4.eq(v128.load(row), key))) break;
-      row = 0;
-    }
-    slot = (slot + 1) & convMask;
-    entry = load<u32>(convIndex + (slot << 2));
-  }
-  store<u32>(at, <u32>row, PLACE_CONV);
-  if (row === 0) {
     store<u32>(at, 0, PLACE_KIND);
     return;
   }
-  store<u32>(at, entry - 1, PLACE_ROW);
-  const device = load<u32>(row, CONV_DEVICES);
-  const deviceAt = rowAt(devDirectory, DEV_WORDS, device === 0 ? 0 : device - 1);
-  store<u32>(at, load<u32>(deviceAt) + load<u32>(load<u32>(row, CONV_BLOCK)), PLACE_SINK);
+  next += HEADER_BYTES + payloadBytes;
+  store<u32>(at, HEADER_BYTES + payloadBytes, PLACE_LENGTH);
+  const kind: u32 = load<u8>(frame, AT_KIND);
+  const isKnown = kind === KIND_MESSAGE || kind === KIND_READ || kind === KIND_DELIVERED;
+  store<u32>(at, isKnown ? kind : 0, PLACE_KIND);
+  const a = v128.load64_zero(frame, AT_CONV_A);
+  const b = v128.load64_zero(frame, AT_CONV_B);
+  const key = i8x16.shuffle(a, b, 7, 6, 5, 4, 3, 2, 1, 0, 23, 22, 21, 20, 19, 18, 17, 16);
+  v128.store(at, key, PLACE_KEY);
+  // Device and counter, with the type byte between them.
+  const sender = v128.load(frame, AT_DEVICE);
+  v128.store(at, i8x16.shuffle(sender, sender, 7, 6, 5, 4, 3, 2, 1, 0, 12, 11, 10, 9, 0, 0, 0, 0), PLACE_DEVICE);
+  store<u32>(at, <u32>frame, PLACE_FRAME);
+  const slot = hash(
+    i32x4.extract_lane(key, 0),
+    i32x4.extract_lane(key, 1),
+    i32x4.extract_lane(key, 2),
+    i32x4.extract_lane(key, 3),
+  );
+  store<u32>(at, slot & convMask, PLACE_SLOT);
+  store<u32>(at, slot * TAG_FACTOR, PLACE_TAG);
 }
 
-/** Asks for the rows of the members. */
-function reachMembers(at: usize): void {
-  if (load<u32>(at, PLACE_KIND) === 0) return;
-  const row: usize = load<u32>(at, PLACE_CONV);
-  const block: usize = load<u32>(row, CONV_BLOCK);
-  const members = min(load<u32>(row, CONV_MEMBERS), AHEAD_MEMBERS);
-  let sum: u32 = 0;
-  for (let n: u32 = 0; n < members; n++) {
-    const member = rowAt(partDirectory, PART_WORDS, load<u32>(block + (n << 2)));
-    // A row may lie in two lines.
-    sum += load<u32>(member) + load<u32>(member, PART_PARTITION);
+/** From the place's slot on, the next entry with the key's tag, or an empty one. */
+function findTag(at: usize): void {
+  const tag = load<u32>(at, PLACE_TAG);
+  let slot = load<u32>(at, PLACE_SLOT);
+  let entry = load<u32>(convIndex + (slot << 2));
+  while (entry !== EMPTY && (((entry ^ tag) & TAG_MASK) !== 0 || entry === DELETED)) {
+    slot = (slot + 1) & convMask;
+    entry = load<u32>(convIndex + (slot << 2));
   }
-  store<u32>(at, sum, PLACE_SINK);
+  store<u32>(at, slot, PLACE_SLOT);
+  store<u32>(at, entry, PLACE_ENTRY);
+}
+
+/**
+ * Looks at the candidate of each place that waits; returns how many go on waiting. All rows are asked for before the first is
+ * compared.
+ */
+function compareKeys(waiting: u32): u32 {
+  for (let n: u32 = 0; n < waiting; n++) {
+    const at: usize = load<u32>(pending + (n << 2));
+    const entry = load<u32>(at, PLACE_ENTRY);
+    const row = entry === EMPTY ? 0 : (entry & ~TAG_MASK) - 1;
+    store<u32>(at, row, PLACE_ROW);
+    store<u32>(at, <u32>rowAt(convDirectory, CONV_WORDS, row), PLACE_CONV);
+  }
+  let sum: u32 = 0;
+  for (let n: u32 = 0; n < waiting; n++) sum += load<u32>(load<u32>(load<u32>(pending + (n << 2)), PLACE_CONV));
+  store<u32>(sink, sum);
+  let stay: u32 = 0;
+  for (let n: u32 = 0; n < waiting; n++) {
+    const at: usize = load<u32>(pending + (n << 2));
+    const entry = load<u32>(at, PLACE_ENTRY);
+    if (entry === EMPTY) {
+      store<u32>(at, 0, PLACE_KIND);
+      continue;
+    }
+    if (i32x4.all_true(i32x4.eq(v128.load(load<u32>(at, PLACE_CONV)), v128.load(at, PLACE_KEY)))) continue;
+    store<u32>(at, (load<u32>(at, PLACE_SLOT) + 1) & convMask, PLACE_SLOT);
+    findTag(at);
+    store<u32>(pending + (stay++ << 2), <u32>at);
+  }
+  return stay;
+}
+
+/** Says where the newest device and, of a group, the block lie; the lines between its ends the processor fetches by itself. */
+function reachConversation(at: usize): void {
+  const isKnown = load<u32>(at, PLACE_KIND) !== 0;
+  const conversation: usize = isKnown ? load<u32>(at, PLACE_CONV) : 0;
+  const device = isKnown ? load<u32>(conversation, CONV_DEVICES) : 0;
+  store<u32>(at, device === 0 ? 0 : <u32>rowAt(devDirectory, DEV_WORDS, device - 1), PLACE_DEVICE_ROW);
+  const block = isKnown ? load<u32>(conversation, CONV_BLOCK) : 0;
+  const bytes = isKnown ? load<u32>(conversation, CONV_MEMBERS) << BLOCK_SHIFT : 0;
+  store<u32>(at, block, PLACE_BLOCK);
+  store<u32>(at, block === 0 || bytes === 0 ? block : block + bytes - 16, PLACE_BLOCK_END);
+}
+
+/** Where a direct conversation has the sender's participant row, if the sender is one of its two. */
+function directOffset(at: usize): usize {
+  return load<u64>(at, PLACE_DEVICE) >>> 7 === load<u64>(at, PLACE_KEY) ? CONV_DIRECT_ROWS : CONV_DIRECT_ROWS + 4;
+}
+
+function isDirect(at: usize): bool {
+  return load<u64>(at, PLACE_KEY) !== 0;
+}
+
+/** Finds the senders' participant rows. */
+function findMembers(from: usize): void {
+  const last = window + size * PLACE_BYTES;
+  for (let at = from; at < last; at += PLACE_BYTES) {
+    const isKnown = load<u32>(at, PLACE_KIND) !== 0;
+    const member = isKnown ? findMember(at, load<u32>(at, PLACE_CONV), load<u64>(at, PLACE_DEVICE) >>> 7) : 0;
+    store<u32>(at, <u32>member, PLACE_MEMBER);
+  }
+}
+
+function findMember(at: usize, conversation: usize, user: u64): usize {
+  if (isDirect(at)) {
+    if (user !== load<u64>(at, PLACE_KEY) && user !== load<u64>(at, PLACE_KEY + 8)) return 0;
+    return rowAt(partDirectory, PART_WORDS, load<u32>(conversation + directOffset(at)));
+  }
+  const members = load<u32>(conversation, CONV_MEMBERS);
+  if (members > WALKED_MEMBERS)
+    return findRow(partIndex, partMask, partDirectory, PART_WORDS, load<u32>(at, PLACE_ROW), user);
+  let block: usize = load<u32>(conversation, CONV_BLOCK);
+  const last = block + (members << BLOCK_SHIFT);
+  for (; block < last; block += 1 << BLOCK_SHIFT) {
+    if (load<u64>(block, BLOCK_LOW) === user) return rowAt(partDirectory, PART_WORDS, load<u32>(block));
+  }
+  return 0;
 }
 
 // --- a frame ----------------------------------------------------------------------------------------------------------------------
@@ -390,11 +480,10 @@ function message(at: usize): u32 {
   const conversation: usize = load<u32>(at, PLACE_CONV);
   const frame: usize = load<u32>(at, PLACE_FRAME);
   const length = load<u32>(at, PLACE_LENGTH);
-  const deviceHigh = bswap<u32>(load<u32>(frame, AT_DEVICE));
-  const deviceLow = bswap<u32>(load<u32>(frame, AT_DEVICE + 4));
-  const device = findDevice(conversation, load<u32>(at, PLACE_ROW), deviceLow, deviceHigh);
-  if (device === 0 || (deviceLow & 127) === 0) return HAND_OVER;
-  const counter = bswap<u32>(load<u32>(frame, AT_COUNTER));
+  const sender: usize = load<u32>(at, PLACE_MEMBER);
+  const device = findDevice(at, conversation);
+  if (sender === 0 || device === 0 || (load<u32>(at, PLACE_DEVICE) & 127) === 0) return HAND_OVER;
+  const counter = load<u32>(at, PLACE_COUNTER);
   // Behind the last counter there is 0, which is none.
   if (counter !== load<u32>(device, DEV_COUNTER) + 1 || counter === 0) return HAND_OVER;
   if ((load<u8>(frame, AT_FLAGS) & FLAG_DEVICE_TABLE) !== 0) return HAND_OVER;
@@ -402,47 +491,34 @@ function message(at: usize): u32 {
   if (bswap<u32>(load<u32>(frame, AT_EXTRA)) > MESSAGE_TTL_S_MAX) return HAND_OVER;
   const head = load<u32>(conversation, CONV_HEAD);
   if (head === SEQUENCE_MAX) return HAND_OVER;
-  const userLow = (deviceLow >>> 7) | (deviceHigh << 25);
-  const userHigh = deviceHigh >>> 7;
   const members = load<u32>(conversation, CONV_MEMBERS);
-  const sender = findMember(conversation, members, userLow, userHigh);
-  if (sender === 0) return HAND_OVER;
   if (!fits(length + 4 + RECEIPT_BYTES + 2 * members * RECIPIENT_BYTES)) return FULL;
-  store<u32>(device, counter, DEV_COUNTER);
-  touch(conversation, load<u32>(at, PLACE_ROW));
   const seq = head + 1;
-  const block: usize = load<u32>(conversation, CONV_BLOCK);
-  for (let n: u32 = 0; n < members; n++) chain(memberAt(block, n));
-  store<u32>(conversation, seq, CONV_HEAD);
+  store<u32>(device, counter, DEV_COUNTER);
   store<u32>(device, seq, DEV_SEQ);
   store<u32>(device, 0, DEV_CODE);
-  sendSequenced(frame, length, seq);
+  touch(conversation, load<u32>(at, PLACE_ROW));
+  store<u32>(conversation, seq, CONV_HEAD);
+  if (isDirect(at)) sendDirect(at, conversation, frame, length, seq);
+  else {
+    const block: usize = load<u32>(conversation, CONV_BLOCK);
+    const last = block + (members << BLOCK_SHIFT);
+    for (let member = block; member < last; member += 1 << BLOCK_SHIFT) chain(member);
+    sendSequenced(frame, length, seq);
+  }
   afterOwnSend(at, conversation, sender, seq);
   return DONE;
 }
 
 /** The one that came last is looked at first: most often it is the only one. */
-function findDevice(conversation: usize, row: u32, low: u32, high: u32): usize {
+function findDevice(at: usize, conversation: usize): usize {
+  const device = load<u64>(at, PLACE_DEVICE);
   const newest = load<u32>(conversation, CONV_DEVICES);
   if (newest !== 0) {
-    const at = rowAt(devDirectory, DEV_WORDS, newest - 1);
-    if (load<u32>(at, DEV_LOW) === low && load<u32>(at, DEV_HIGH) === high) return at;
+    const row = rowAt(devDirectory, DEV_WORDS, newest - 1);
+    if (load<u64>(row, DEV_LOW) === device) return row;
   }
-  return findRow(devIndex, devMask, devDirectory, DEV_WORDS, row, low, high);
-}
-
-function memberAt(block: usize, n: u32): usize {
-  return rowAt(partDirectory, PART_WORDS, load<u32>(block + (n << 2)));
-}
-
-/** The row of a member, found by walking: all of them are needed anyway. */
-function findMember(conversation: usize, members: u32, low: u32, high: u32): usize {
-  const block: usize = load<u32>(conversation, CONV_BLOCK);
-  for (let n: u32 = 0; n < members; n++) {
-    const member = memberAt(block, n);
-    if (load<u32>(member, PART_LOW) === low && load<u32>(member, PART_HIGH) === high) return member;
-  }
-  return 0;
+  return findRow(devIndex, devMask, devDirectory, DEV_WORDS, load<u32>(at, PLACE_ROW), device);
 }
 
 /** As `Rows.touch`; there is room in the list for every entry of the batch. */
@@ -473,23 +549,11 @@ function afterOwnSend(at: usize, conversation: usize, sender: usize, seq: u32): 
   if (!isDirect(at)) moveOn(at, conversation, oldDelivered, delivered, oldRead, read);
 }
 
-function isDirect(at: usize): bool {
-  return load<u64>(at, PLACE_KEY) !== 0;
-}
-
 /** A READ or DELIVERED. */
 function watermark(at: usize, kind: u32): u32 {
   const conversation: usize = load<u32>(at, PLACE_CONV);
   const frame: usize = load<u32>(at, PLACE_FRAME);
-  const deviceHigh = bswap<u32>(load<u32>(frame, AT_DEVICE));
-  const deviceLow = bswap<u32>(load<u32>(frame, AT_DEVICE + 4));
-  const userLow = (deviceLow >>> 7) | (deviceHigh << 25);
-  const userHigh = deviceHigh >>> 7;
-  const members = load<u32>(conversation, CONV_MEMBERS);
-  const member =
-    members <= AHEAD_MEMBERS
-      ? findMember(conversation, members, userLow, userHigh)
-      : findRow(partIndex, partMask, partDirectory, PART_WORDS, load<u32>(at, PLACE_ROW), userLow, userHigh);
+  const member: usize = load<u32>(at, PLACE_MEMBER);
   if (member === 0) return HAND_OVER;
   const head = load<u32>(conversation, CONV_HEAD);
   const asked = bswap<u32>(load<u32>(frame, AT_SEQ));
@@ -498,28 +562,21 @@ function watermark(at: usize, kind: u32): u32 {
   const oldRead = load<u32>(member, PART_READ);
   const seq = min(asked, head);
   if (seq <= (kind === KIND_READ ? oldRead : oldDelivered)) return DONE;
-  if (!fits(2 * RECEIPT_BYTES + members * RECIPIENT_BYTES)) return FULL;
+  if (!fits(2 * RECEIPT_BYTES + load<u32>(conversation, CONV_MEMBERS) * RECIPIENT_BYTES)) return FULL;
   const delivered = max(oldDelivered, seq);
   const read = kind === KIND_READ ? seq : oldRead;
   touch(conversation, load<u32>(at, PLACE_ROW));
   store<u32>(member, delivered, PART_DELIVERED);
   store<u32>(member, read, PART_READ);
+  const user = load<u64>(member, PART_LOW);
   if (isDirect(at)) {
-    const block: usize = load<u32>(conversation, CONV_BLOCK);
-    const first = memberAt(block, 0);
-    chain(first === member ? memberAt(block, 1) : first);
-    sendReceipts(frame, userKey(member), delivered, read);
+    const isFirst = directOffset(at) === CONV_DIRECT_ROWS;
+    const partition = load<u32>(conversation + CONV_DIRECT_PARTITIONS + (isFirst ? 4 : 0));
+    const other = load<u64>(at + (isFirst ? PLACE_KEY + 8 : PLACE_KEY));
+    sendReceipt(partition, other, frame, user << 7, delivered, read);
   } else moveOn(at, conversation, oldDelivered, delivered, oldRead, read);
-  if (kind === KIND_READ) {
-    chain(member);
-    sendReceipts(frame, userKey(member), delivered, read);
-  }
+  if (kind === KIND_READ) sendReceipt(load<u32>(member, PART_PARTITION), user, frame, user << 7, delivered, read);
   return DONE;
-}
-
-/** The member's device key with number 0. */
-function userKey(member: usize): u64 {
-  return ((<u64>load<u32>(member, PART_HIGH)) << 39) | ((<u64>load<u32>(member, PART_LOW)) << 7);
 }
 
 /** A group's member moved on; the aggregates follow, and are told to whom they concern. */
@@ -532,14 +589,13 @@ function moveOn(at: usize, conversation: usize, oldDelivered: u32, delivered: u3
   const nowRead = load<u32>(conversation, CONV_READ);
   if (nowDelivered === beforeDelivered && nowRead === beforeRead) return;
   const block: usize = load<u32>(conversation, CONV_BLOCK);
-  const members = load<u32>(conversation, CONV_MEMBERS);
-  for (let n: u32 = 0; n < members; n++) {
-    const member = memberAt(block, n);
-    const lastSent = load<u32>(member, PART_LAST_SENT);
+  const last = block + (load<u32>(conversation, CONV_MEMBERS) << BLOCK_SHIFT);
+  for (let member = block; member < last; member += 1 << BLOCK_SHIFT) {
+    const lastSent = load<u32>(rowAt(partDirectory, PART_WORDS, load<u32>(member)), PART_LAST_SENT);
     const isDelivered = nowDelivered > beforeDelivered && lastSent > beforeDelivered;
     if (isDelivered || (nowRead > beforeRead && lastSent > beforeRead)) chain(member);
   }
-  sendReceipts(load<u32>(at, PLACE_FRAME), 0, nowDelivered, nowRead);
+  sendReceipts(load<u32>(at, PLACE_FRAME), nowDelivered, nowRead);
 }
 
 function movedOn(conversation: usize, aggregate: usize, part: usize, old: u32, value: u32): void {
@@ -554,9 +610,9 @@ function computeAggregate(conversation: usize, aggregate: usize, part: usize): v
   let minimum: u32 = 0;
   let atMinimum: u32 = 0;
   const block: usize = load<u32>(conversation, CONV_BLOCK);
-  const members = load<u32>(conversation, CONV_MEMBERS);
-  for (let n: u32 = 0; n < members; n++) {
-    const value = load<u32>(memberAt(block, n) + part);
+  const last = block + (load<u32>(conversation, CONV_MEMBERS) << BLOCK_SHIFT);
+  for (let member = block; member < last; member += 1 << BLOCK_SHIFT) {
+    const value = load<u32>(rowAt(partDirectory, PART_WORDS, load<u32>(member)) + part);
     if (atMinimum === 0 || value < minimum) {
       minimum = value;
       atMinimum = 0;
@@ -569,72 +625,118 @@ function computeAggregate(conversation: usize, aggregate: usize, part: usize): v
 
 // --- fan-out (fanout.ts) --------------------------------------------------------------------------------------------------------------
 
-/** Adds a recipient. Chains of a partition run from the last one added to the first, as those of the plain code do. */
+/** To both of a direct conversation: as chains would have it, the last one added comes first. */
+function sendDirect(at: usize, conversation: usize, frame: usize, length: u32, seq: u32): void {
+  const a = load<u64>(at, PLACE_KEY);
+  const b = load<u64>(at, PLACE_KEY + 8);
+  const first = load<u32>(conversation, CONV_DIRECT_PARTITIONS);
+  const second = load<u32>(conversation, CONV_DIRECT_PARTITIONS + 4);
+  if (first === second) {
+    const both = writeSequenced(open(first, length + 4 + 2 * RECIPIENT_BYTES), frame, length, seq) + length;
+    store<u32>(both, 2);
+    store<u64>(both, b, 4);
+    store<u64>(both, a, 4 + RECIPIENT_BYTES);
+    return;
+  }
+  const to = writeSequenced(open(first, length + 4 + RECIPIENT_BYTES), frame, length, seq);
+  const other = open(second, length + 4 + RECIPIENT_BYTES);
+  copy(other, to, length);
+  store<u32>(to + length, 1);
+  store<u64>(to + length, a, 4);
+  store<u32>(other + length, 1);
+  store<u64>(other + length, b, 4);
+}
+
+/** Writes the frame as it is sent on; without the device table no flag is left. */
+function writeSequenced(to: usize, frame: usize, length: u32, seq: u32): usize {
+  copy(to, frame, length);
+  store<u8>(to, 0, AT_FLAGS);
+  store<u32>(to, bswap<u32>(seq), AT_SEQ);
+  store<u64>(to, 0, AT_INBOX);
+  store<u64>(to, time, AT_TIME);
+  return to;
+}
+
+/** Adds a member of a block. Chains of a partition run from the last one added to the first, as those of the plain code do. */
 function chain(member: usize): void {
-  const partition = load<u32>(member, PART_PARTITION);
+  const partition = load<u32>(member, BLOCK_PARTITION);
   const head = chainHeads + (partition << 2);
   const before = load<u32>(head);
   if (before === 0) store<u32>(chainPartitions + (chained++ << 2), partition);
   const recipient = chainSize++;
-  store<u32>(chainRows + (recipient << 2), <u32>member);
+  store<u32>(chainMembers + (recipient << 2), <u32>member);
   store<u32>(chainNext + (recipient << 2), before);
   store<u32>(head, recipient + 1);
   const count = chainCounts + (partition << 2);
   store<u32>(count, load<u32>(count) + 1);
 }
 
-/** Sends the frame to all in the chains, and empties them. Without the device table no flag is left. */
+/** Bytes of an entry for the partition's chain. */
+function entryBytes(length: u32, partition: u32): u32 {
+  return length + 4 + load<u32>(chainCounts + (partition << 2)) * RECIPIENT_BYTES;
+}
+
+/** Sends the frame to all in the chains, and empties them. */
 function sendSequenced(frame: usize, length: u32, seq: u32): void {
-  const word = bswap<u32>(seq);
+  let written: usize = 0;
   for (let n: u32 = 0; n < chained; n++) {
     const partition = load<u32>(chainPartitions + (n << 2));
-    const to = open(partition, length);
-    copy(to, frame, length);
-    store<u8>(to, 0, AT_FLAGS);
-    store<u32>(to, word, AT_SEQ);
-    store<u64>(to, 0, AT_INBOX);
-    store<u64>(to, time, AT_TIME);
+    const to = open(partition, entryBytes(length, partition));
+    if (written === 0) written = writeSequenced(to, frame, length, seq);
+    else copy(to, written, length);
     list(to + length, partition);
   }
   chained = 0;
   chainSize = 0;
 }
 
-function sendReceipts(frame: usize, device: u64, delivered: u32, read: u32): void {
+/** Sends a group's receipt to all in the chains, and empties them. */
+function sendReceipts(frame: usize, delivered: u32, read: u32): void {
   for (let n: u32 = 0; n < chained; n++) {
     const partition = load<u32>(chainPartitions + (n << 2));
-    const to = open(partition, HEADER_BYTES);
-    store<u32>(to, 0xcc00cc9b | (KIND_RECEIPT << 16));
-    store<u16>(to, 0xcf00, 4);
-    store<u64>(to, load<u64>(frame, AT_CONV_A), AT_CONV_A);
-    store<u8>(to, 0xcf, AT_CONV_B - 1);
-    store<u64>(to, load<u64>(frame, AT_CONV_B), AT_CONV_B);
-    store<u8>(to, 0xcf, AT_DEVICE - 1);
-    store<u64>(to, bswap<u64>(device), AT_DEVICE);
-    store<u8>(to, 0xce, AT_COUNTER - 1);
-    store<u32>(to, 0, AT_COUNTER);
-    store<u8>(to, 0xce, AT_SEQ - 1);
-    store<u32>(to, bswap<u32>(delivered), AT_SEQ);
-    store<u8>(to, 0xcf, AT_INBOX - 1);
-    store<u64>(to, 0, AT_INBOX);
-    store<u8>(to, 0xcf, AT_TIME - 1);
-    store<u64>(to, time, AT_TIME);
-    store<u8>(to, 0xce, AT_EXTRA - 1);
-    store<u32>(to, bswap<u32>(read), AT_EXTRA);
-    store<u8>(to, 0xc6, AT_LENGTH - 1);
-    store<u32>(to, 0, AT_LENGTH);
+    const to = open(partition, entryBytes(HEADER_BYTES, partition));
+    writeReceipt(to, frame, 0, delivered, read);
     list(to + HEADER_BYTES, partition);
   }
   chained = 0;
   chainSize = 0;
 }
 
-/** Where an entry of the partition goes: its frame of `length` bytes and the list of its chain. */
-function open(partition: u32, length: u32): usize {
+function sendReceipt(partition: u32, user: u64, frame: usize, device: u64, delivered: u32, read: u32): void {
+  const to = open(partition, RECEIPT_BYTES);
+  writeReceipt(to, frame, device, delivered, read);
+  store<u32>(to, 1, HEADER_BYTES);
+  store<u64>(to, user, HEADER_BYTES + 4);
+}
+
+function writeReceipt(to: usize, frame: usize, device: u64, delivered: u32, read: u32): void {
+  store<u32>(to, 0xcc00cc9b | (KIND_RECEIPT << 16));
+  store<u16>(to, 0xcf00, 4);
+  store<u64>(to, load<u64>(frame, AT_CONV_A), AT_CONV_A);
+  store<u8>(to, 0xcf, AT_CONV_B - 1);
+  store<u64>(to, load<u64>(frame, AT_CONV_B), AT_CONV_B);
+  store<u8>(to, 0xcf, AT_DEVICE - 1);
+  store<u64>(to, bswap<u64>(device), AT_DEVICE);
+  store<u8>(to, 0xce, AT_COUNTER - 1);
+  store<u32>(to, 0, AT_COUNTER);
+  store<u8>(to, 0xce, AT_SEQ - 1);
+  store<u32>(to, bswap<u32>(delivered), AT_SEQ);
+  store<u8>(to, 0xcf, AT_INBOX - 1);
+  store<u64>(to, 0, AT_INBOX);
+  store<u8>(to, 0xcf, AT_TIME - 1);
+  store<u64>(to, time, AT_TIME);
+  store<u8>(to, 0xce, AT_EXTRA - 1);
+  store<u32>(to, bswap<u32>(read), AT_EXTRA);
+  store<u8>(to, 0xc6, AT_LENGTH - 1);
+  store<u32>(to, 0, AT_LENGTH);
+}
+
+/** Where an entry of `bytes` for the partition goes. */
+function open(partition: u32, bytes: u32): usize {
   const fillAt = fills + (partition << 2);
   const filled = load<u32>(fillAt);
   if (filled === 0) store<u32>(actives + (active++ << 2), partition);
-  const after = filled + length + 4 + load<u32>(chainCounts + (partition << 2)) * RECIPIENT_BYTES;
+  const after = filled + bytes;
   store<u32>(fillAt, after);
   highestFill = max(highestFill, after);
   const countAt = counts + (partition << 2);
@@ -650,8 +752,8 @@ function list(at: usize, partition: u32): void {
   const head = chainHeads + (partition << 2);
   let to = at + 4;
   for (let recipient = load<u32>(head); recipient !== 0; to += RECIPIENT_BYTES) {
-    const member: usize = load<u32>(chainRows + ((recipient - 1) << 2));
-    store<u64>(to, load<u64>(member, PART_LOW));
+    const member: usize = load<u32>(chainMembers + ((recipient - 1) << 2));
+    store<u64>(to, load<u64>(member, BLOCK_LOW));
     recipient = load<u32>(chainNext + ((recipient - 1) << 2));
   }
   store<u32>(head, 0);

@@ -73,10 +73,10 @@ export function join(
   isAdmin: boolean,
 ): void {
   const { rows } = context;
-  const row = rows.addParticipant(conversation, userLow, userHigh);
+  const partition = partitionOfHash(hashWords(userLow, userHigh, 0, 0), context.userPartitions);
+  const row = rows.addParticipant(conversation, userLow, userHigh, partition);
   const { u32 } = rows;
   const at = rows.participants.at(row);
-  u32[at + Part.PARTITION] = partitionOfHash(hashWords(userLow, userHigh, 0, 0), context.userPartitions);
   u32[at + Part.FLAGS] = isAdmin ? ParticipantFlag.ADMIN : 0;
   u32[at + Part.JOINED] = joinedSeq;
   u32[at + Part.DELIVERED] = joinedSeq - 1;

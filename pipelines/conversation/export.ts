@@ -141,10 +141,10 @@ function importRecord(rows: Rows, words: Uint32Array, start: number, userPartiti
   rows.u32[conversationAt + Conv.FLAGS] = flags & ~FIRST;
   let from = start + HEAD_WORDS;
   for (let n = words[start + 6]!; n > 0; n--) {
-    const row = rows.addParticipant(conversation, words[from]!, words[from + 1]!);
+    const partition = partitionOfHash(hashWords(words[from]!, words[from + 1]!, 0, 0), userPartitions);
+    const row = rows.addParticipant(conversation, words[from]!, words[from + 1]!, partition);
     const { u32 } = rows;
     const to = rows.participants.at(row);
-    u32[to + Part.PARTITION] = partitionOfHash(hashWords(words[from]!, words[from + 1]!, 0, 0), userPartitions);
     for (let word = 0; word < PARTICIPANT_WORDS; word++) u32[to + Part.USER_LOW + word] = words[from++]!;
   }
   for (let n = words[start + 7]!; n > 0; n--) {
@@ -173,6 +173,16 @@ export function deriveAdmins(rows: Rows, conversation: number): void {
   u32[at + Conv.ADMINS] = admins;
 }
 
+const HASHED_FIELDS = [
+  Conv.HEAD,
+  Conv.MEMBERS,
+  Conv.DELIVERED,
+  Conv.AT_DELIVERED,
+  Conv.READ,
+  Conv.AT_READ,
+  Conv.ADMINS,
+];
+
 /** Hash of the logical state: a sum over conversations, participants and devices, so that row numbers do not matter. */
 export function stateHash(rows: Rows): number {
   let sum = 0;
@@ -182,16 +192,10 @@ export function stateHash(rows: Rows): number {
     const at = rows.conversations.at(conversation);
     let h = hashWords(u32[at]!, u32[at + 1]!, u32[at + 2]!, u32[at + 3]!);
     const identity = h;
-    for (const field of [
-      Conv.HEAD,
-      Conv.MEMBERS,
-      Conv.DELIVERED,
-      Conv.AT_DELIVERED,
-      Conv.READ,
-      Conv.AT_READ,
-      Conv.ADMINS,
-    ]) {
-      h = mix32(Math.imul(h, 31) ^ u32[at + field]!);
+    const hasAggregates = !rows.isDirect(at);
+    for (const field of HASHED_FIELDS) {
+      const isAggregate = field >= Conv.DELIVERED && field <= Conv.AT_READ;
+      h = mix32(Math.imul(h, 31) ^ (isAggregate && !hasAggregates ? 0 : u32[at + field]!));
     }
     sum = (sum + mix32(h ^ (u32[at + Conv.FLAGS]! & ~ConversationFlag.DIRTY))) >>> 0;
     const count = u32[at + Conv.MEMBERS]!;
