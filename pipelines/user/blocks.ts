@@ -36,7 +36,8 @@ export function block(state: UserState, batch: Batch, at: number): void {
   frame.device = device;
   frame.time = state.nowMs;
   frame.extra = wanted;
-  keepAlone(state, user, makeBlob(state, frame, state.nowMs + state.limits.queueTtlMs));
+  // It does not expire: a device that comes back after the queue's time, and is still registered, must not go on with an old list.
+  keepAlone(state, user, makeBlob(state, frame, 0));
 }
 
 function reject(state: UserState, user: number, batch: Batch, at: number, error: ErrorCode): void {

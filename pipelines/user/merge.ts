@@ -1,6 +1,6 @@
 /**
- * Rewriting cold chunks: what has expired becomes one GAP for each conversation, and small neighbours become one chunk. So a
- * user who is away for long, and gets a message now and then, does not own a chunk for each.
+ * Rewriting cold chunks: what has expired becomes one GAP for each conversation, of the BLOCKs of one user the last is kept, and
+ * small neighbours become one chunk. So a user who is away for long, and gets a message now and then, does not own a chunk for each.
  */
 
 import { At, isSequenced, Kind, readU53 } from '../../core/frame.js';
@@ -57,6 +57,7 @@ export function merge(state: UserState, user: number): void {
   if (run.length === 0) return;
   const kept: (Kept | null)[] = [];
   const lastGap = new Map<string, number>();
+  const lastBlock = new Map<number, number>();
   for (const chunk of run) {
     const records = new Records();
     if (!openChunk(state, user, chunk, records)) {
@@ -66,7 +67,7 @@ export function merge(state: UserState, user: number): void {
       state.touch(user, UserFlag.DIRTY_CHUNKS);
       return;
     }
-    while (records.next()) keep(state, records, kept, lastGap);
+    while (records.next()) keep(state, records, kept, lastGap, lastBlock);
   }
   reached(Mark.INBOX_CHUNKS_MERGED);
   const after = state.memory.u32[run[0]! + ChunkAt.PREVIOUS]!;
@@ -80,8 +81,14 @@ export function merge(state: UserState, user: number): void {
   writer.finish();
 }
 
-/** Keeps a record, and drops the GAP of its conversation that it makes superfluous. */
-function keep(state: UserState, records: Records, kept: (Kept | null)[], lastGap: Map<string, number>): void {
+/** Keeps a record, and drops the GAP of its conversation, or the BLOCK of its user, that it makes superfluous. */
+function keep(
+  state: UserState,
+  records: Records,
+  kept: (Kept | null)[],
+  lastGap: Map<string, number>,
+  lastBlock: Map<number, number>,
+): void {
   const { view, frame, length, position, deadlineMs } = records;
   const kind = records.bytes[frame + At.KIND]!;
   const isExpired = deadlineMs !== 0 && deadlineMs <= state.nowMs;
@@ -92,6 +99,11 @@ function keep(state: UserState, records: Records, kept: (Kept | null)[], lastGap
     if (isGap && earlier !== undefined) kept[earlier] = null;
     if (isGap) lastGap.set(conversation, kept.length);
     else lastGap.delete(conversation);
+  } else if (kind === Kind.BLOCK) {
+    const other = readU53(view, frame + At.CONV_B);
+    const earlier = lastBlock.get(other);
+    if (earlier !== undefined) kept[earlier] = null;
+    lastBlock.set(other, kept.length);
   }
   kept.push({ records, frame, length, position, deadlineMs });
 }

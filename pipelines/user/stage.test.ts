@@ -659,6 +659,37 @@ describe('expiry', () => {
     assert.deepEqual(kinds(lane.run()), [Kind.GAP]);
   });
 
+  it('keeps the last BLOCK of each user for a device that comes back later than the queue keeps messages', () => {
+    const lane = bench({ limits: { queueTtlMs: 120_000, spillAgeMs: 1_000, deviceIdleMs: 1e12 } });
+    lane.connect(BO, 2, 42);
+    lane.run();
+    lane.device(Kind.DISCONNECT, BO, 2, 42, { flags: Flag.CLEAN });
+    for (const [other, extra] of [
+      [ADA, 1],
+      [77, 1],
+      [ADA, 0],
+    ] as const) {
+      lane.frames({ kind: Kind.BLOCK, device: deviceKey(BO, 2), convB: other, extra });
+    }
+    lane.message(1, {}, [BO]);
+    lane.wait(3_000);
+    lane.commit();
+    assert.deepEqual([lane.stage.sizes.entries, lane.stage.sizes.chunks], [0, 1]);
+    lane.wait(180_000);
+    lane.commit();
+    lane.connect(BO, 2, 43);
+    const read = to(lane.run(), 43).map(({ frame }) => [
+      frame.kind,
+      frame.convB,
+      frame.kind === Kind.GAP ? 0 : frame.extra,
+    ]);
+    assert.deepEqual(read.slice(1, -1), [
+      [Kind.BLOCK, 77, 1],
+      [Kind.BLOCK, ADA, 0],
+      [Kind.GAP, BO, 0],
+    ]);
+  });
+
   it('leaves one GAP a conversation of cold entries, and drops all else', () => {
     const lane = bench({ limits: { queueTtlMs: 120_000, spillAgeMs: 1_000, deviceIdleMs: 1e12 } });
     for (let seq = 1; seq <= 5; seq++) {
