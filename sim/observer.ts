@@ -16,6 +16,7 @@ import { userOfDevice } from '../core/ids.js';
 import { GROUP_MEMBERS_MAX } from '../core/limits.js';
 import { readMembers } from '../core/members.js';
 import { Topic } from '../core/ports.js';
+import { Beginnings } from './beginnings.js';
 import type { Context } from './context.js';
 import type { Emissions } from './emissions.js';
 import { Membership } from './membership.js';
@@ -39,6 +40,7 @@ export class Observer {
   readonly checker: HistoryChecker;
   readonly record = new Record();
   readonly emissions: Emissions;
+  readonly beginnings = new Beginnings();
   /** What devices did and saw, and when; only if it is kept. */
   readonly history: { readonly atMs: number; readonly event: HistoryEvent }[] = [];
   /** What the conversation lanes said first, and when; only if the journal is kept. */
@@ -71,6 +73,12 @@ export class Observer {
   }
 
   feed(event: HistoryEvent): void {
+    const beginning = this.beginnings.before(event);
+    if (beginning !== undefined) this.#tell(beginning);
+    this.#tell(event);
+  }
+
+  #tell(event: HistoryEvent): void {
     const { nowMs } = this.#context;
     if (this.#keepsHistory(event)) this.history.push({ atMs: nowMs, event });
     if (event.op === 'deliver') this.deliveries++;
@@ -84,6 +92,7 @@ export class Observer {
     if (topic !== Topic.USER || batch[BatchAt.KIND] !== BatchKind.FANOUT) return;
     const view = viewOf(batch);
     const count = view.getUint32(BatchAt.COUNT, true);
+    const hasBeginnings = !this.beginnings.isEmpty;
     let at: number = BatchAt.ENTRIES;
     for (let entry = 0; entry < count; entry++) {
       const length = frameLength(view, at);
@@ -92,6 +101,7 @@ export class Observer {
         this.#named(view, at);
         this.#tellSequenced(view, at);
         this.record.add(batch, view, at);
+        if (hasBeginnings) this.#fannedOut(view, at);
         if (view.getUint32(at + At.CONV_A) === 0) this.#groupFrame(batch, view, at);
       }
       at += length + 4 + view.getUint32(at + length, true) * RECIPIENT_BYTES;
@@ -117,6 +127,11 @@ export class Observer {
     if (this.#audit.name(a, b, seq, device, counter)) return;
     const sentence = `sequence ${seq} of (${a}, ${b}) was given to a second message: counter ${counter} of device ${device}`;
     this.#context.flaw('G16', sentence, { device, convA: a, convB: b, seq });
+  }
+
+  #fannedOut(view: DataView, at: number): void {
+    const [a, b] = [readU53(view, at + At.CONV_A), readU53(view, at + At.CONV_B)];
+    this.beginnings.fannedOut(a, b, view.getUint32(at + At.SEQ));
   }
 
   #groupFrame(bytes: Uint8Array, view: DataView, at: number): void {
@@ -157,6 +172,7 @@ export class Observer {
 
   /** `isWhole`: everything must have come. */
   judge(isWhole: boolean): Verdict {
+    for (const event of this.beginnings.rest()) this.#tell(event);
     return judgeHistory([this.checker], { isQuiescent: isWhole, areReceiptsComplete: isWhole && this.areReceiptsKept });
   }
 }

@@ -68,7 +68,9 @@ export type Deed =
   | { readonly do: 'watch'; readonly at: number; readonly device: number; readonly user: number }
   | { readonly do: 'unwatch'; readonly at: number; readonly device: number; readonly user: number }
   /** The application says goodbye, and comes back later. */
-  | { readonly do: 'offline'; readonly at: number; readonly device: number; readonly for: number };
+  | { readonly do: 'offline'; readonly at: number; readonly device: number; readonly for: number }
+  /** The device is new: it connects for the first time, and does nothing before. */
+  | { readonly do: 'begin'; readonly at: number; readonly device: number };
 
 export const STORE_OUTCOMES = [
   'conflict',

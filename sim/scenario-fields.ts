@@ -80,6 +80,7 @@ export const DEED_FIELDS: { readonly [Kind in Deed['do']]: FieldsOf<Deed, 'do', 
   watch: { device, user },
   unwatch: { device, user },
   offline: { device, for: length },
+  begin: { device },
 };
 
 export const FAULT_FIELDS: {

@@ -50,6 +50,7 @@ const SHAPES: readonly (readonly [name: string, oneOf: number, draw: Draw])[] = 
   ['small inboxes', 8, smallInboxes],
   ['applications die', 4, applicationsDie],
   ['full socket', 20, fullSocket],
+  ['new devices', 3, newDevices],
 ];
 
 export function addShapes(root: Prng, plan: Plan): Plan {
@@ -233,6 +234,22 @@ function changesWhileAway(random: Prng, plan: Plan, { deeds }: Additions): void 
       deeds.push({ do: 'send', at: at + (n + 1) * 400 + 1, device: admin, in: group, bytes: 32 });
     });
   }
+}
+
+/**
+ * Devices that are new in the middle of the run. Of several devices of a person the first is there from the start, so that it is
+ * known which one gets all that waits; who makes a group is there too.
+ */
+function newDevices(random: Prng, plan: Plan, add: Additions): void {
+  const owners = devicesOf(plan.people);
+  const conversations = [...plan.conversations, ...add.conversations];
+  const creators = new Set(conversations.flatMap((each) => ('members' in each ? each.members.slice(0, 1) : [])));
+  owners.forEach((person, device) => {
+    const isFurther = owners.indexOf(person) < device;
+    const mayBeNew = isFurther || (plan.people[person] === 1 && !creators.has(person));
+    const at = random.between(0, plan.loadMs);
+    if (random.chance(isFurther ? 2 : 1, 3) && mayBeNew) add.deeds.push({ do: 'begin', at, device });
+  });
 }
 
 function largest(random: Prng, plan: Plan, { deeds }: Additions): void {

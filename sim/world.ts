@@ -91,6 +91,8 @@ export class World {
   /** Reads only: the run is the same with it and without it. */
   readonly sampler: Sampler | undefined;
   readonly #conversations: Conversation[];
+  /** Devices that do not exist yet. */
+  readonly #unborn: Set<Device>;
 
   constructor(plan: Plan, options: RunOptions = {}) {
     this.plan = plan;
@@ -134,6 +136,13 @@ export class World {
     });
     this.sampler = options.takesSamples === true ? new Sampler(this) : undefined;
     this.#conversations = plan.conversations.map((conversation, index) => this.#conversation(conversation, index));
+    this.#unborn = new Set(
+      plan.deeds.flatMap((deed) => (deed.do === 'begin' ? (this.devices[deed.device] ?? []) : [])),
+    );
+    for (const { key, user } of this.#unborn) {
+      // A user's first device gets all that waits, as if it had always been there.
+      if (this.devices.some((other) => other.user === user && other.key !== key)) this.observer.beginnings.expect(key);
+    }
   }
 
   #conversation(conversation: ConversationPlan, index: number): Conversation {
@@ -183,11 +192,12 @@ export class World {
     sampler?.look();
   }
 
-  /** Everybody connects before anything else happens: what is owed to a device counts from its first connection. */
+  /** Everybody who is not new later connects before anything else happens. */
   #gather(): void {
     const { queue } = this.context;
-    for (const device of this.devices) queue.at(this.context.delays.below(200_000), () => device.start());
-    while (queue.nextUs < GATHER_MS * 1_000 && !this.devices.every(({ isLive }) => isLive)) this.#step();
+    const present = this.devices.filter((device) => !this.#unborn.has(device));
+    for (const device of present) queue.at(this.context.delays.below(200_000), () => device.start());
+    while (queue.nextUs < GATHER_MS * 1_000 && !present.every(({ isLive }) => isLive)) this.#step();
     // That a device is known must be on the disk: docs/simulator.md says what happens before.
     const knownUs = queue.nowUs + KNOWN_MS * 1_000;
     while (queue.nextUs <= knownUs) this.#step();
@@ -210,8 +220,10 @@ export class World {
   #do(deed: Deed): void {
     const device = this.devices[deed.device];
     if (device === undefined) return;
+    if (deed.do !== 'begin' && this.#unborn.has(device)) return;
     this.context.hash.add(Happening.DEED, deed.device, deed.at);
-    if (deed.do === 'offline') {
+    if (deed.do === 'begin') this.#begin(device);
+    else if (deed.do === 'offline') {
       device.stop();
       this.context.queue.after(deed.for * 1_000, () => device.start());
     } else if (deed.do === 'block') device.block(userId(deed.user), deed.on);
@@ -220,10 +232,13 @@ export class World {
     else tryTo(() => this.#doInConversation(device, deed));
   }
 
-  #doInConversation(
-    device: Device,
-    deed: Exclude<Deed, { readonly do: 'offline' | 'block' | 'watch' | 'unwatch' }>,
-  ): void {
+  #begin(device: Device): void {
+    if (!this.#unborn.delete(device)) return;
+    this.context.mark('a device is new');
+    device.start();
+  }
+
+  #doInConversation(device: Device, deed: Extract<Deed, { readonly in: number }>): void {
     const conversation = this.#conversations[deed.in];
     if (conversation === undefined) return;
     const { a, b } = conversation;
