@@ -136,7 +136,11 @@ function fill(stages: Stages): void {
     const frame = makeFrame({ kind: Kind.CONNECT, device: deviceKey(user, 1), convA: 1, convB: user, extra: 1 });
     put(Topic.USER, partitionOfUser(user, PARTITIONS), frame);
   }
-  for (let partition = 0; partition < PARTITIONS; partition++) put(Topic.USER, partition, undefined);
+  for (let partition = 0; partition < PARTITIONS; partition++) {
+    put(Topic.USER, partition, undefined);
+    const synced = makeFrame({ kind: Kind.SYNCED, inbox: Number.MAX_SAFE_INTEGER });
+    stages.frames(Topic.USER, partition, [synced]);
+  }
   const payload = new Uint8Array(100);
   for (let step = 1; step <= CONVERSATIONS_PER_USER; step++) {
     for (let user = 1; user <= USERS; user++) {

@@ -8,7 +8,7 @@
  * at a time, and groups. `export` adds what the lane does once a second: everything that changed is exported.
  */
 import { type Batch, BatchBuilder, BatchKind, openBatch, SourceKind, sourceId, stampBatch } from '../core/batch.js';
-import { At, encodeFrame, Kind, makeFrame, viewOf, writeU53 } from '../core/frame.js';
+import { At, encodeFrame, type Frame, Kind, makeFrame, viewOf, writeU53 } from '../core/frame.js';
 import { deviceKey, mix32 } from '../core/ids.js';
 import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
 import { Topic } from '../core/ports.js';
@@ -158,10 +158,18 @@ class Workload {
 }
 
 function connectAll(stage: UserStage, out: BenchOut, users: number): void {
+  const connects = Array.from({ length: users }, (_, n) =>
+    makeFrame({ kind: Kind.CONNECT, device: deviceKey(n + 1, 1), convA: 1, convB: n + 1, extra: 1 }),
+  );
+  stepFrames(stage, out, connects);
+  // New devices are live when their registration is on the disk; a step takes some of them.
+  while (stage.syncWantedAt < Infinity) stepFrames(stage, out, [makeFrame({ kind: Kind.SYNCED, inbox: 1 })]);
+}
+
+function stepFrames(stage: UserStage, out: BenchOut, frames: readonly Frame[]): void {
   const builder = new BatchBuilder();
   builder.begin(BatchKind.FRAMES, sourceId(SourceKind.GATEWAY, 0), 0, 0);
-  for (let user = 1; user <= users; user++) {
-    const frame = makeFrame({ kind: Kind.CONNECT, device: deviceKey(user, 1), convA: 1, convB: user, extra: 1 });
+  for (const frame of frames) {
     const bytes = encodeFrame(frame);
     builder.frame(bytes, 0, bytes.length);
   }

@@ -65,6 +65,7 @@ export const Kind = {
   TICK: 68,
   GENERATION: 69,
   PRESENCE_NOTIFY: 70,
+  SYNCED: 71,
 } as const;
 
 export type KindName = keyof typeof Kind;

@@ -41,6 +41,8 @@ export interface Stage {
   step(batch: Batch, out: Out, fetched: Fetched): void;
   /** Logged time at which the stage wants a TICK if nothing else comes before; Infinity: none. */
   readonly wakeAtMs: number;
+  /** Offset of the first batch about which the stage wants SYNCED once it survives a power failure; Infinity: none. */
+  readonly syncWantedAt: number;
   /** Bytes that `exportDirty` would write about now. */
   readonly dirtyBytes: number;
   /** Writes all state that changed since the last export, and calls it clean. */

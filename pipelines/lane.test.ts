@@ -315,6 +315,7 @@ test('what a step gathered is on its way before its offset is committed', () => 
 /** Says what it is told, to both gateways or to the first alone; for the latter it wants a value of the store. */
 class TellingStage implements Stage {
   readonly wakeAtMs = Number.POSITIVE_INFINITY;
+  readonly syncWantedAt = Number.POSITIVE_INFINITY;
   readonly dirtyBytes = 0;
   needs(batch: Batch, keys: (key: Uint8Array) => void): void {
     if (readFrame(batch.bytes, batch.view, 64).kind === Kind.ACK) keys(new Uint8Array([1]));
@@ -397,6 +398,36 @@ test('a user lane is announced when its generation is on the disk, a conversatio
   world.log.sync(Topic.USER);
   world.turn(50);
   assert.equal(lane.isAnnounced, true);
+});
+
+test('a user lane says once that a new device is on the disk, when it is; and again after a restart, if that was lost', () => {
+  const world = new World();
+  world.settle();
+  const partition = partitionOfUser(2, PARTITIONS);
+  const synced = (): number =>
+    [...world.read(Topic.USER)].filter(({ bytes, view }) => readFrame(bytes, view, 64).kind === Kind.SYNCED).length;
+  const connect = makeFrame({ kind: Kind.CONNECT, device: deviceKey(2, 1), convA: 1, convB: 7, extra: 1 });
+  const write = (): void => {
+    world.log.write();
+    world.turn(20);
+  };
+  const egress = world.egress.length;
+  world.append([connect], Topic.USER, partition);
+  write();
+  write();
+  assert.deepEqual([synced(), world.egress.length], [0, egress], 'it is read, and not on the disk');
+  world.log.sync(Topic.USER);
+  world.turn(20);
+  world.startLane(StageId.USER);
+  world.turn(20);
+  world.powerFailure();
+  assert.deepEqual([synced(), world.egress.length], [0, egress], 'what the lane said was still on its way');
+  world.settle();
+  assert.equal(synced(), 1);
+  assert.ok(world.egress.length > egress);
+  world.append([{ ...connect, convB: 8 }], Topic.USER, partition);
+  world.settle();
+  assert.equal(synced(), 1, 'the device is known now');
 });
 
 test('a deposed lane cannot commit: its successor has the higher epoch', () => {

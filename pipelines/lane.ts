@@ -15,7 +15,7 @@
 
 import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
 import { DunlinError, LogLossError } from '../core/errors.js';
-import { Kind, makeFrame, writeFrame } from '../core/frame.js';
+import { type Frame, Kind, makeFrame, writeFrame } from '../core/frame.js';
 import { StageId } from '../core/keys.js';
 import { FRAME_HEADER_BYTES } from '../core/limits.js';
 import {
@@ -302,7 +302,7 @@ export class Lane {
     const open = this.#open();
     this.#announcements = open.length;
     for (const partition of open) {
-      if (!this.#appendOwn(partition, Kind.GENERATION, partition.epoch)) {
+      if (!this.#appendOwn(partition, { kind: Kind.GENERATION, extra: partition.epoch })) {
         throw new DunlinError('the log took no batch at the start of a lane');
       }
     }
@@ -364,6 +364,7 @@ export class Lane {
       }
       return false;
     }
+    if (this.#tellSynced()) return true;
     if (buggify(Site.LANE_TAKES_NO_BATCH)) return true;
     const batch = this.#next(this.#consumer!);
     if (this.#losing !== undefined) return true;
@@ -472,7 +473,7 @@ export class Lane {
     let sent = false;
     for (const partition of this.#open()) {
       if (partition.tickPending || this.#tickDueAtMs(partition) > nowMs || buggify(Site.LANE_TICKS_LATER)) continue;
-      partition.tickPending = this.#appendOwn(partition, Kind.TICK, 0);
+      partition.tickPending = this.#appendOwn(partition, { kind: Kind.TICK });
       reached(partition.tickPending ? Mark.LANE_TICKED : Mark.LANE_TICK_FOUND_NO_ROOM);
       if (partition.tickPending) this.counters.ticks++;
       sent ||= partition.tickPending;
@@ -480,12 +481,29 @@ export class Lane {
     return sent;
   }
 
+  /**
+   * Tells stages that what they wait for survives a power failure: by the log, since a step knows nothing else. Not only when
+   * there is no input, for there may always be some.
+   */
+  #tellSynced(): boolean {
+    let told = false;
+    for (const partition of this.#open()) {
+      const { syncWantedAt } = partition.stage;
+      if (syncWantedAt === Infinity || syncWantedAt < partition.toldSynced) continue;
+      const end = this.#consumer!.durableEnd(partition.number);
+      if (syncWantedAt >= end || !this.#appendOwn(partition, { kind: Kind.SYNCED, inbox: end })) continue;
+      partition.toldSynced = end;
+      told = true;
+    }
+    return told;
+  }
+
   /** Appends one frame of the lane's own to its partition. */
-  #appendOwn(partition: Partition, kind: number, extra: number): boolean {
+  #appendOwn(partition: Partition, frame: Partial<Frame> & { kind: number }): boolean {
     const builder = this.#tick;
     builder.begin(BatchKind.FRAMES, sourceId(SourceKind.LANE, partition.number), 0, partition.epoch);
     const at = builder.open(FRAME_HEADER_BYTES);
-    writeFrame(builder.bytes, builder.view, at, makeFrame({ kind, extra }));
+    writeFrame(builder.bytes, builder.view, at, makeFrame(frame));
     const sent = this.#options.producer.append(this.#topic, partition.number, builder.finish(), this.#tag(this.#topic));
     if (sent) this.#appended[this.#topic]!++;
     return sent;

@@ -100,6 +100,8 @@ export class Partition {
   /** Monotonic time at which `timeMs` was seen. */
   timeSeenAtMs = 0;
   tickPending = false;
+  /** The stage was told by this lane that the log below this offset survives a power failure. */
+  toldSynced = 0;
   commits = 0;
   /** Sentence of the last refused commit; empty when the last one went through. */
   refusedReason = '';

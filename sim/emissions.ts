@@ -149,6 +149,10 @@ class WatchedStage implements Stage {
     return this.#stage.wakeAtMs;
   }
 
+  get syncWantedAt(): number {
+    return this.#stage.syncWantedAt;
+  }
+
   get dirtyBytes(): number {
     return this.#stage.dirtyBytes;
   }

@@ -25,6 +25,7 @@ export interface ConversationStageOptions {
 
 export class ConversationStage implements Stage {
   readonly wakeAtMs = Number.POSITIVE_INFINITY;
+  readonly syncWantedAt = Number.POSITIVE_INFINITY;
   /** Frames that no gateway lets through: counted, otherwise ignored. */
   ignored = 0;
   /** Frames that the kernel left to the plain code. */

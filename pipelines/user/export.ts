@@ -2,6 +2,7 @@
 import { STORE_CHUNK_BYTES } from '../../core/limits.js';
 import type { ChunkSink } from '../../core/stage.js';
 import { frameAt } from './blobs.js';
+import { isUnsynced } from './newcomers.js';
 import { RecordType, RecordWriter } from './records.js';
 import {
   BlobAt,
@@ -123,6 +124,23 @@ function writeUser(state: UserState, writer: RecordWriter, user: number): void {
     writer.u64(getPair(u32, device + DeviceAt.LAST_SEEN));
     writer.u64(getPair(u32, device + DeviceAt.GRACE_ENDS));
     writer.u32(u32[device + DeviceAt.MISSES]!);
+  }
+  if (state.newcomers.size > 0) writeUnsynced(state, writer, user);
+}
+
+function writeUnsynced(state: UserState, writer: RecordWriter, user: number): void {
+  const u32 = state.memory.u32;
+  const devices: number[] = [];
+  for (let device = u32[user + UserAt.FIRST_DEVICE]!; device !== 0; device = u32[device + DeviceAt.NEXT]!) {
+    if (isUnsynced(state, device)) devices.push(device);
+  }
+  if (devices.length === 0) return;
+  writer.begin(RecordType.UNSYNCED, 10 + devices.length * 9);
+  writer.u64(state.idOf(user));
+  writer.u8(devices.length);
+  for (const device of devices) {
+    writer.u8(u32[device + DeviceAt.NUMBER]!);
+    writer.u64(getPair(u32, device + DeviceAt.UNSYNCED) - 1);
   }
 }
 

@@ -4,6 +4,7 @@ import { allocBlob, frameAt, releaseBlob, retainBlob } from './blobs.js';
 import { addBlock, removeBlock } from './blocks.js';
 import { linkChunk, unlinkChunk } from './cold.js';
 import { freeEntry, linkEntry } from './inbox.js';
+import { awaitSync, sortNewcomers } from './newcomers.js';
 import { addWatcher, removeWatchers } from './presence.js';
 import { RecordReader, RecordType } from './records.js';
 import {
@@ -21,7 +22,7 @@ import {
   UpdateAt,
   UserAt,
 } from './rows.js';
-import { addDevice, freeDevice } from './sessions.js';
+import { addDevice, findDevice, freeDevice } from './sessions.js';
 import { nextAlarmMs } from './settle.js';
 import type { UserState } from './state.js';
 import { addUpdate, freeUpdate } from './updates.js';
@@ -64,6 +65,8 @@ export class Importer {
         return dropEntry(state, user, reader.u64());
       case RecordType.DROP_CHUNK:
         return dropChunk(state, user, reader.u32());
+      case RecordType.UNSYNCED:
+        return readUnsynced(state, user, reader);
       default:
         throw new RangeError(`record type ${type} is not known here: use the version that wrote it`);
     }
@@ -139,6 +142,7 @@ export class Importer {
     state.droppedChunks.length = 0;
     state.dirtyBytes = 0;
     state.partitionDirty = false;
+    sortNewcomers(state);
     state.alarms.clear();
     state.forEachUser((user) => state.setAlarm(user, nextAlarmMs(state, user)));
   }
@@ -178,6 +182,14 @@ function readDevice(state: UserState, user: number, reader: RecordReader): void 
   setPair(u32, device + DeviceAt.LAST_SEEN, reader.u64());
   setPair(u32, device + DeviceAt.GRACE_ENDS, reader.u64());
   u32[device + DeviceAt.MISSES] = reader.u32();
+}
+
+function readUnsynced(state: UserState, user: number, reader: RecordReader): void {
+  const count = reader.u8();
+  for (let n = 0; n < count; n++) {
+    const device = findDevice(state, user, reader.u8());
+    awaitSync(state, user, device, reader.u64());
+  }
 }
 
 function dropEntriesBefore(state: UserState, user: number, oldest: number): void {

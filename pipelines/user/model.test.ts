@@ -28,6 +28,8 @@ const ACTS = {
   commit: (world: World) => world.lane.commit(),
   exportPart: (world: World, bytes: number) => world.lane.exportPart(bytes),
   checkRestore: (world: World) => world.lane.checkRestore(),
+  sync: (world: World) => world.sync(),
+  tellSynced: (world: World) => world.tellSynced(),
   crash: (world: World) => world.crash(),
   losePower: (world: World, keep: number) => world.losePower(keep),
 } as const;
@@ -57,6 +59,8 @@ const ORDINARY = [
   act(30, 'commit'),
   act(15, 'checkRestore'),
   act(20, 'exportPart', fc.constantFrom(1, 300, 3_000)),
+  act(15, 'sync'),
+  act(40, 'tellSynced'),
 ];
 const CRASH = act(15, 'crash');
 const POWER = act(15, 'losePower', fc.nat({ max: 5 }));

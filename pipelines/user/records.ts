@@ -16,6 +16,7 @@
  * CHUNK         u64 user · u64 first · u64 last · u32 bytes · u32 serial · u64 deadline · u8 flags
  * DROP_ENTRY    u64 user · u64 position
  * DROP_CHUNK    u64 user · u32 serial
+ * UNSYNCED      u64 user · u8 n · n × (u8 device number, u64 offset)               follows USER, which clears the list
  * ```
  *
  * USER, BLOCKS, WATCHERS and UPDATES replace what was there; entries and chunks are added and dropped one by one, so that a
@@ -38,6 +39,7 @@ export const RecordType = {
   CHUNK: 8,
   DROP_ENTRY: 9,
   DROP_CHUNK: 10,
+  UNSYNCED: 11,
 } as const;
 
 /** Fills chunks with records. */

@@ -86,8 +86,10 @@ export const DeviceAt = {
   GRACE_ENDS: 15,
   /** Pieces in a row that brought nothing, since the store did not have a chunk. */
   MISSES: 17,
+  /** Pair: 1 + the offset of the batch that registered it, until it is known to survive a power failure; then 0. */
+  UNSYNCED: 18,
 } as const;
-export const DEVICE_WORDS = 18;
+export const DEVICE_WORDS = 20;
 
 export const Mode = {
   OFFLINE: 0,

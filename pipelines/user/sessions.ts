@@ -8,19 +8,21 @@
  * | CATCH_UP | the other connection goes away | next piece; LIVE after the last | GRACE | OFFLINE | GRACE | |
  * | LIVE | the other connection goes away | with a higher token: CATCH_UP | GRACE | OFFLINE | GRACE | |
  *
- * Every frame may come twice, or late: a frame that does not name the device's present connection changes nothing.
+ * Every frame may come twice, or late: a frame that does not name the device's present connection changes nothing. A connection
+ * of a device that is new stays in CATCH_UP without being sent anything until SYNCED comes (newcomers.ts).
  */
 
 import { type Batch, TARGET_BYTES, TargetFlag } from '../../core/batch.js';
 import { CloseCodes } from '../../core/errors.js';
 import { At, Flag, Kind, readU53, writeFrame } from '../../core/frame.js';
 import { highWord, isDeviceNumber, isUserId, lowWord, numberOfDevice, userOfDevice } from '../../core/ids.js';
-import { FRAME_HEADER_BYTES, HEARTBEAT_MS } from '../../core/limits.js';
+import { DEVICE_KEY_FACTOR, FRAME_HEADER_BYTES, HEARTBEAT_MS } from '../../core/limits.js';
 import { Mark, reached } from '../../core/probe.js';
 import { applyAck, freeAcknowledged } from './acks.js';
 import { catchUp } from './catch-up.js';
 import { resetFrame, sendFrame } from './deliver.js';
 import { graceAtMs, idleAtMs } from './due.js';
+import { awaitSync, endAwait, isUnsynced } from './newcomers.js';
 import { setOnline } from './presence.js';
 import { DeviceAt, getPair, Mode, setPair, UserAt } from './rows.js';
 import type { UserState } from './state.js';
@@ -64,6 +66,7 @@ export function addDevice(state: UserState, user: number, number: number): numbe
 
 /** Unlinks and frees a device. What it alone had not acknowledged is the caller's to free. */
 export function freeDevice(state: UserState, user: number, device: number): void {
+  endAwait(state, user, device);
   const u32 = state.memory.u32;
   const after = u32[device + DeviceAt.NEXT]!;
   let before = u32[user + UserAt.FIRST_DEVICE]!;
@@ -96,7 +99,9 @@ export function connect(state: UserState, batch: Batch, at: number): void {
       return;
     }
     device = register(state, user, number);
-  } else if (isConnected(state, device)) {
+    awaitSync(state, user, device, state.offset);
+  } else if (isUnsynced(state, device)) reached(Mark.NEW_DEVICE_CAME_AGAIN_BEFORE_IT_WAS_SYNCED);
+  if (isConnected(state, device)) {
     reached(Mark.CONNECTION_REPLACED);
     goAway(state, device, CloseCodes.REPLACED.code);
   } else if (state.memory.u32[device + DeviceAt.MODE] === Mode.GRACE) reached(Mark.SESSION_RESUMED);
@@ -104,7 +109,6 @@ export function connect(state: UserState, batch: Batch, at: number): void {
   setLastSeen(state, user, device);
   setOnline(state, user, true);
   state.touch(user);
-  greet(state, user, device, key);
   const claimed = readU53(view, at + At.INBOX);
   if (claimed <= getPair(state.memory.u32, user + UserAt.LAST)) applyAck(state, user, device, claimed);
   const u32 = state.memory.u32;
@@ -112,6 +116,12 @@ export function connect(state: UserState, batch: Batch, at: number): void {
   const isKnown = claimed <= getPair(u32, user + UserAt.LAST);
   if (!isKnown) reached(Mark.CURSOR_NEVER_HANDED_OUT);
   setPair(u32, device + DeviceAt.SCANNED, isKnown ? Math.max(claimed, cursor) : cursor);
+  if (!isUnsynced(state, device)) welcome(state, user, device);
+}
+
+/** The connection hears that its session stands, and what there is for it. */
+export function welcome(state: UserState, user: number, device: number): void {
+  greet(state, user, device);
   catchUp(state, user, device);
 }
 
@@ -161,9 +171,9 @@ function setLastSeen(state: UserState, user: number, device: number): void {
   setPair(u32, user + UserAt.LAST_SEEN, state.nowMs);
 }
 
-function greet(state: UserState, user: number, device: number, key: number): void {
+function greet(state: UserState, user: number, device: number): void {
   const frame = resetFrame(state.scratch, Kind.WELCOME);
-  frame.device = key;
+  frame.device = state.idOf(user) * DEVICE_KEY_FACTOR + state.memory.u32[device + DeviceAt.NUMBER]!;
   frame.inbox = getPair(state.memory.u32, user + UserAt.LAST);
   frame.time = state.nowMs;
   frame.extra = HEARTBEAT_MS;
@@ -202,7 +212,7 @@ export function pull(state: UserState, batch: Batch, at: number): void {
   const key = readU53(view, at + At.DEVICE);
   const user = state.findUser(userOfDevice(key));
   const device = user === 0 ? 0 : findDevice(state, user, numberOfDevice(key));
-  if (device === 0 || !names(state, device, view, at)) return;
+  if (device === 0 || !names(state, device, view, at) || isUnsynced(state, device)) return;
   const u32 = state.memory.u32;
   const token = view.getUint32(at + At.EXTRA);
   const given = readU53(view, at + At.INBOX);

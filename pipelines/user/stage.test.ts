@@ -218,9 +218,10 @@ describe('sessions', () => {
   it('takes the sessions of an older incarnation of a gateway for lost', () => {
     const lane = bench();
     lane.connect(BO, 1, 41);
+    lane.run();
     lane.frames({ kind: Kind.GATEWAY_UP, convA: CONNECTION_BASE });
     lane.message(1);
-    assert.deepEqual(kinds(lane.run(), 41), [Kind.WELCOME, Kind.CAUGHT_UP, Kind.MESSAGE], 'its own incarnation stays');
+    assert.deepEqual(kinds(lane.run(), 41), [Kind.MESSAGE], 'its own incarnation stays');
     lane.frames({ kind: Kind.GATEWAY_UP, convA: CONNECTION_BASE + 1 });
     lane.message(2);
     assert.deepEqual(lane.run().egress, []);
@@ -872,6 +873,7 @@ describe('presence', () => {
   it('ends with the watch', () => {
     const lane = bench({ limits: { watchTtlMs: 60_000 } });
     lane.connect(ADA, 1, 31);
+    lane.run();
     watch(lane);
     watch(lane, 0);
     lane.connect(BO, 1, 41);
@@ -933,6 +935,7 @@ describe('presence', () => {
   it('drops a repetition of an older notice', () => {
     const lane = bench();
     lane.connect(ADA, 1, 31);
+    lane.run();
     const notify = (extra: number, inbox: number): void =>
       lane.frames({ kind: Kind.PRESENCE_NOTIFY, device: deviceKey(ADA, 0), convB: BO, extra, inbox });
     notify(1, 10);

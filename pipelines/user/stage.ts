@@ -19,6 +19,7 @@ import { exportDirty, exportPart } from './export.js';
 import { answerDevice, takeFanOut } from './fan-out.js';
 import { hashState } from './hash.js';
 import { Importer } from './import.js';
+import { nameSynced, takeSynced } from './newcomers.js';
 import { watch } from './presence.js';
 import { DeviceAt, getPair, UserAt } from './rows.js';
 import { connect, disconnect, findDevice, gatewayUp, listDevices, pull, pullsFrom, removeDevice } from './sessions.js';
@@ -45,6 +46,7 @@ export class UserStage implements Stage {
   step(batch: Batch, out: Out, fetched: Fetched): void {
     const state = this.#state;
     state.nowMs = batch.header.time;
+    state.offset = batch.header.offset;
     state.out = out;
     state.fetched = fetched;
     state.spillLeft = state.limits.spillStepBytes;
@@ -58,6 +60,10 @@ export class UserStage implements Stage {
 
   get wakeAtMs(): number {
     return this.#state.alarms.earliest;
+  }
+
+  get syncWantedAt(): number {
+    return this.#state.syncWantedAt;
   }
 
   get dirtyBytes(): number {
@@ -143,6 +149,8 @@ function takeFrame(state: UserState, batch: Batch, at: number, length: number): 
       return removeDevice(state, batch, at);
     case Kind.GENERATION:
       return beginGeneration(state, batch.view.getUint32(at + At.EXTRA));
+    case Kind.SYNCED:
+      return takeSynced(state, batch, at);
     case Kind.TICK:
       return;
     default:
@@ -168,6 +176,7 @@ function nameForFrames(state: UserState, batch: Batch, keys: KeySink): void {
   for (let n = 0; n < batch.header.count; n++) {
     const kind = bytes[at + At.KIND];
     if (kind === Kind.ACK || kind === Kind.PULL || kind === Kind.CONNECT) nameForDevice(state, view, at, kind, keys);
+    else if (kind === Kind.SYNCED) nameSynced(state, readU53(view, at + At.INBOX), keys);
     at += frameLength(view, at);
   }
 }
@@ -178,11 +187,8 @@ function nameForDevice(state: UserState, view: DataView, at: number, kind: numbe
   const u32 = state.memory.u32;
   if (user === 0 || u32[user + UserAt.FIRST_CHUNK] === 0) return;
   const device = findDevice(state, user, numberOfDevice(key));
-  if (device === 0) {
-    // The first device of a user begins at the oldest entry; a further one has nothing to fetch.
-    if (kind === Kind.CONNECT && u32[user + UserAt.DEVICES] === 0) namePiece(state, user, 0, keys);
-    return;
-  }
+  // A new device is sent nothing yet.
+  if (device === 0) return;
   const position = readU53(view, at + At.INBOX);
   if (kind !== Kind.PULL) nameAcked(state, user, device, position, keys);
   if (kind === Kind.PULL) namePiece(state, user, pullsFrom(state, user, device, view, at), keys);

@@ -144,6 +144,8 @@ export class UserState {
   readonly table = new TableParts();
   readonly marks = new Marks();
   readonly receipts = new ReceiptIndex();
+  /** Devices whose registration is not known to be on the disk: key and offset, in order of offset. */
+  readonly newcomers = new Map<number, number>();
   readonly counters: UserCounters = {
     repeatedBatches: 0,
     ignoredFrames: 0,
@@ -164,6 +166,7 @@ export class UserState {
 
   /** The step that runs. */
   nowMs = 0;
+  offset = 0;
   out!: Out;
   fetched!: Fetched;
   /** Bytes that this step may still write to the store. */
@@ -190,6 +193,13 @@ export class UserState {
     this.limits = { ...USER_LIMITS, ...options.limits };
     this.seenSeq = new Float64Array(options.conversationPartitions).fill(-1);
     this.seenIndex = new Float64Array(options.conversationPartitions).fill(-1);
+  }
+
+  /** Offset of the first batch that registered a device and is not known to be on the disk, or Infinity. */
+  get syncWantedAt(): number {
+    if (this.newcomers.size === 0) return Infinity;
+    const [first] = this.newcomers.values();
+    return first!;
   }
 
   /** The user's row, or 0. */

@@ -174,6 +174,8 @@ export interface LaneOptions {
   readonly conversationPartitions?: number;
   /** Frames for user partition 0 go into this log, as they would in the backbone. Default true. */
   readonly loop?: boolean;
+  /** `run` ends with everything synced, and the stage told so. Default true. */
+  readonly syncs?: boolean;
 }
 
 export class TestLane {
@@ -260,10 +262,21 @@ export class TestLane {
     return result;
   }
 
+  /** As a lane does when the log up to `end` survives a power failure. */
+  tellSynced(end = this.log.length): void {
+    if (this.stage.syncWantedAt < end) this.frames({ kind: Kind.SYNCED, inbox: end });
+  }
+
+  /** The next step; when all is done, everything is synced. */
+  #next(): StepResult | undefined {
+    if (this.offset === this.log.length && this.#options.syncs !== false) this.tellSynced();
+    return this.step();
+  }
+
   /** Steps all that is in the log, what comes meanwhile included. */
   run(visit: (result: StepResult) => void = () => {}): StepResult {
     const all: StepResult = { egress: [], delivered: [], frames: [] };
-    for (let result = this.step(); result !== undefined; result = this.step()) {
+    for (let result = this.#next(); result !== undefined; result = this.#next()) {
       all.egress.push(...result.egress);
       all.delivered.push(...result.delivered);
       all.frames.push(...result.frames);

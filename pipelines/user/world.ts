@@ -89,7 +89,10 @@ class Client {
   readonly key: number;
   /** Processed up to here. */
   cursor = 0;
-  isRegistered = false;
+  /** Where the CONNECT that registered it stands in the log; −1: it is new. */
+  registeredAt = -1;
+  /** From now on it is owed everything behind that. */
+  isWelcomed = false;
   connection: Connection | undefined;
   /** Last sequence of each conversation, and where the device began. */
   readonly last = new Map<string, number>();
@@ -120,7 +123,7 @@ export class World {
   ];
   readonly #sent = new Map<string, Sent>();
   readonly #sourceSeq = [0, 0];
-  /** Batches of the log that a power failure must not reach: registrations and blocks are made durable in this world. */
+  /** Batches of the log that a power failure does not reach; blocks are made durable at once in this world. */
   #durable = 0;
   #generation = 1;
   /** (user, other) pairs that were ever blocked; and for which an unblock was ever asked. */
@@ -192,7 +195,7 @@ export class World {
     const client = this.clients[which % this.clients.length]!;
     const gateway = this.#gateways[gatewayNumber % this.#gateways.length]!;
     this.#close(client.connection, false, false);
-    if (!client.isRegistered) this.#register(client);
+    if (client.registeredAt < 0) this.#register(client);
     const id = gateway.nextConnection++;
     const connection: Connection = {
       client,
@@ -213,9 +216,8 @@ export class World {
 
   /** A further device begins at the end of the inbox as it is when the log comes to its CONNECT. */
   #register(client: Client): void {
-    const isFirst = !this.clients.some((other) => other.user === client.user && other.isRegistered);
-    client.isRegistered = true;
-    this.#durable = this.lane.log.length + 1;
+    const isFirst = !this.clients.some((other) => other.user === client.user && other.registeredAt >= 0);
+    client.registeredAt = this.lane.log.length;
     for (const { a, b, head, members } of this.#conversations) {
       if (members.includes(client.user)) client.last.set(nameOf(a, b), isFirst ? 0 : head);
     }
@@ -309,6 +311,16 @@ export class World {
     for (let result = this.lane.step(); result !== undefined; result = this.lane.step()) this.#take(result);
   }
 
+  /** What is in the log now survives a power failure. */
+  sync(): void {
+    this.#durable = this.lane.log.length;
+  }
+
+  /** The lane tells the stage what survives. */
+  tellSynced(): void {
+    this.lane.tellSynced(Math.max(this.lane.durable, this.#durable));
+  }
+
   crash(): void {
     this.lane.crash();
     this.lane.frames({ kind: Kind.GENERATION, extra: ++this.#generation });
@@ -318,6 +330,7 @@ export class World {
   losePower(keep: number): void {
     const from = Math.min(this.lane.log.length, Math.max(this.lane.durable, this.#durable) + keep);
     const lost = this.lane.loseTail(from);
+    for (const client of this.clients) if (client.registeredAt >= from) this.#forget(client);
     this.lane.crash();
     for (const gateway of this.#gateways) this.restartGateway(gateway.number);
     // A watch may have been lost with the log; clients repeat theirs, these do not.
@@ -328,6 +341,13 @@ export class World {
       for (const bytes of fanOuts) if (bytes[20] === source) this.lane.append(bytes);
     }
     this.#durable = this.lane.log.length;
+  }
+
+  /** Its registration was lost, so it is new when it comes again. */
+  #forget(client: Client): void {
+    assert.ok(!client.isWelcomed, `device ${client.key} was welcomed, and is not known any more`);
+    client.registeredAt = -1;
+    client.last.clear();
   }
 
   // --- gateways and clients -------------------------------------------------------------------------------------------------
@@ -371,6 +391,8 @@ export class World {
   }
 
   #receive(client: Client, frame: Frame): void {
+    if (frame.kind === Kind.WELCOME) client.isWelcomed = true;
+    assert.ok(client.isWelcomed, `device ${client.key} was sent kind ${frame.kind} before WELCOME`);
     if (isSequenced(frame.kind) || frame.kind === Kind.SENT || frame.kind === Kind.GAP) this.#process(client, frame);
     if (frame.kind === Kind.REJECT) assert.equal(frame.device, client.key, 'a REJECT for another device');
     if (frame.kind === Kind.BLOCK) {
@@ -431,6 +453,8 @@ export class World {
     this.clients.forEach((_, which) => this.connect(which, which, 0));
     for (let round = 0; round < 400; round++) {
       this.runAll();
+      this.sync();
+      this.tellSynced();
       this.clients.forEach((_, which) => this.drain(which));
       this.clients.forEach((_, which) => this.ack(which, 0));
       if (round % 10 === 9) this.wait(1_000);
@@ -463,7 +487,7 @@ export class World {
 
   /** State is the fold of the log, whatever crashed on the way. */
   #checkFold(): void {
-    const other = new TestLane({ ...this.#options, loop: false });
+    const other = new TestLane({ ...this.#options, loop: false, syncs: false });
     other.log.push(...this.lane.log);
     other.run();
     assert.equal(other.stage.stateHash(), this.lane.stage.stateHash(), 'the state is not the fold of the log');
