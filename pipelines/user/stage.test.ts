@@ -932,6 +932,23 @@ describe('presence', () => {
     ]);
   });
 
+  it('tells everybody’s state in the end, though a connection comes again in every window', () => {
+    const lane = bench({ limits: { presenceUpdatesPerWindow: 2, presenceWindowMs: 1_000 } });
+    lane.nowMs = 1_000_000;
+    lane.connect(ADA, 1, 31);
+    lane.run();
+    for (const convB of [51, 52, 53]) {
+      lane.frames({ kind: Kind.PRESENCE_NOTIFY, device: deviceKey(ADA, 0), convB, extra: 1, inbox: 10 });
+    }
+    const told = new Set<number>();
+    for (let window = 0; window < 4; window++) {
+      for (const { frame } of lane.run().egress) if (frame.kind === Kind.PRESENCE) told.add(frame.convB);
+      lane.nowMs += 1_000;
+      lane.connect(ADA, 1, 32 + window);
+    }
+    assert.deepEqual([...told].toSorted(), [51, 52, 53]);
+  });
+
   it('drops a repetition of an older notice', () => {
     const lane = bench();
     lane.connect(ADA, 1, 31);

@@ -228,12 +228,12 @@ export function refreshUpdates(state: UserState, user: number): void {
   const u32 = state.memory.u32;
   if (u32[user + UserAt.UPDATES] === 0) return;
   reached(Mark.PRESENCE_TOLD_AGAIN);
-  for (let update = u32[user + UserAt.FIRST_UPDATE]!; update !== 0; update = u32[update + UpdateAt.NEXT]!) {
-    if (u32[update + UpdateAt.PENDING] === 1) continue;
-    u32[update + UpdateAt.PENDING] = 1;
-    u32[user + UserAt.PENDING]!++;
+  let next = 0;
+  // Behind those that wait already: a connection that comes again and again must not keep them waiting for ever.
+  for (let update = u32[user + UserAt.FIRST_UPDATE]!; update !== 0; update = next) {
+    next = u32[update + UpdateAt.NEXT]!;
+    wait(state, user, update);
   }
-  state.touch(user, UserFlag.DIRTY_UPDATES);
   flushUpdates(state, user);
 }
 
