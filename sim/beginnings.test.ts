@@ -31,12 +31,14 @@ test('a new device begins with what it sees first, once', () => {
   const start = beginnings.before(deliver(DEVICE, A, B, 5));
   assert.deepEqual(start, { op: 'start', device: DEVICE, a: A, b: B, seq: 5 });
   assert.equal(beginnings.before(deliver(DEVICE, A, B, 6)), undefined);
+  assert.equal(beginnings.firstOf(DEVICE, A, B, 6), 1);
 });
 
 test('it begins behind what had been fanned out at its first WELCOME at the latest', () => {
   const beginnings = welcomed();
   beginnings.fannedOut(A, B, 20);
   beginnings.before({ op: 'resume', device: DEVICE });
+  assert.equal(beginnings.firstOf(DEVICE, A, B, 12), 8);
   const start = beginnings.before({ op: 'ok', device: DEVICE, a: A, b: B, counter: 1, seq: 12 });
   assert.deepEqual(start, { op: 'start', device: DEVICE, a: A, b: B, seq: 8 });
   const gap = beginnings.before({ op: 'gap', device: DEVICE, a: 0, b: 5_001, through: 2, reason: 1 });

@@ -59,11 +59,15 @@ export class Beginnings {
     return begins;
   }
 
-  #begin(device: number, a: number, b: number, seen: number): HistoryEvent | undefined {
+  /** The sequence that the device begins with if it sees `seen` now; 1 if it has begun, or is not new. */
+  firstOf(device: number, a: number, b: number, seen: number): number {
     const latest = this.#begins.get(device)?.get(nameOf(a, b));
-    if (latest === undefined) return undefined;
-    this.#begins.get(device)!.delete(nameOf(a, b));
-    return { op: 'start', device, a, b, seq: Math.min(seen, latest.seq) };
+    return latest === undefined ? 1 : Math.min(seen, latest.seq);
+  }
+
+  #begin(device: number, a: number, b: number, seen: number): HistoryEvent | undefined {
+    const seq = this.firstOf(device, a, b, seen);
+    return this.#begins.get(device)?.delete(nameOf(a, b)) === true ? { op: 'start', device, a, b, seq } : undefined;
   }
 
   /** At the end: where devices begin in conversations of which they have seen nothing. */

@@ -160,7 +160,8 @@ export class Observer {
   /** A device was told that these sequences have expired: they must have, unless somebody's block hides that it is not the reason. */
   toldExpired(device: number, a: number, b: number, from: number, through: number): void {
     const { nowMs } = this.emissions;
-    for (let seq = from; seq <= through; seq++) {
+    const first = Math.max(from, this.beginnings.firstOf(device, a, b, through));
+    for (let seq = first; seq <= through; seq++) {
       const standing = this.record.at(a, b, seq);
       if (standing === undefined || standing.deadlineMs <= nowMs) continue;
       if (this.blocks.has(`${userOfDevice(device)} ${userOfDevice(standing.device)}`)) continue;

@@ -126,9 +126,6 @@ export const MUST_REACH: readonly string[] = [
   'gap 1',
   'watchers asked while people are away',
   'a device is new',
-  'new device waited for the disk',
-  'new device left before it was synced',
-  'new device came again before it was synced',
 ];
 
 export async function swarm(options: SwarmOptions): Promise<SwarmResult> {
