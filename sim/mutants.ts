@@ -23,6 +23,14 @@ const ORDER = ['G1', 'G2', 'G3', 'G4', 'G5', 'G6', 'G8', 'protocol'];
 
 export const MUTANTS: readonly Mutant[] = [
   {
+    name: 'a new device is welcomed before the disk has it',
+    file: 'pipelines/user/sessions.js',
+    from: 'if (!isUnsynced(state, device))',
+    to: 'if (true)',
+    firstSeed: 150,
+    guarantees: [...ORDER, 'G10', 'G15'],
+  },
+  {
     name: 'a repeated counter is sequenced again',
     file: 'pipelines/conversation/sequence.js',
     from: 'if (context.counter <= last)',
