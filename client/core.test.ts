@@ -401,6 +401,60 @@ test('READ and BLOCK are sent again until they are confirmed; READ never beyond 
   assert.equal(bench.log.includes('block 9 true'), true);
 });
 
+test('READs that the server calls safe are not sent again', () => {
+  const other = { convA: 0, convB: 77 };
+  const bench = new Bench().live().message(1).message(2);
+  bench.from({ kind: Kind.GROUP_CREATE, ...other, device: PEER, seq: 1, inbox: 3 });
+  bench.core.read(1, 2, 1);
+  bench.core.read(0, 77, 1);
+  bench.out();
+  bench.at(READ_INTERVAL_MS).core.read(1, 2, 2);
+  assert.deepEqual(bench.kinds(), [Kind.READ]);
+  const { revision } = bench.core;
+  bench.from({ kind: Kind.READS_TAKEN, extra: 2 });
+  assert.ok(bench.core.revision > revision, 'a snapshot says less');
+  bench.core.closed(1006, bench.nowMs);
+  const again = bench.live().out();
+  assert.deepEqual(
+    again.filter(({ kind }) => kind === Kind.READ).map(({ convB, seq }) => [convB, seq]),
+    [[2, 2]],
+    'of the third it was not said',
+  );
+  bench.from({ kind: Kind.READS_TAKEN, extra: 1 });
+  bench.core.closed(1006, bench.nowMs);
+  assert.deepEqual(bench.live().kinds(), [Kind.HELLO], 'each connection counts anew');
+});
+
+test('a READ that was refused is not safe, whatever the server counts', () => {
+  const bench = new Bench().live().message(1);
+  bench.core.read(1, 2, 1);
+  bench.out();
+  bench.from({ kind: Kind.REJECT, ...CONV, extra: ErrorCodes.BUSY.code });
+  bench.from({ kind: Kind.READS_TAKEN, extra: 1_000_000 });
+  bench.core.closed(1006, bench.nowMs);
+  assert.deepEqual(bench.live().kinds(), [Kind.HELLO, Kind.READ]);
+});
+
+test('a server that calls no READ safe does not fill the memory; what was forgotten is sent again', () => {
+  const bench = new Bench().live();
+  const READS = 5_000;
+  for (let n = 1; n <= READS; n++) {
+    bench.message(n);
+    bench.core.read(1, 2, n);
+    bench.at(n * READ_INTERVAL_MS).out();
+  }
+  bench.from({ kind: Kind.READS_TAKEN, extra: READS });
+  bench.core.closed(1006, bench.nowMs);
+  assert.deepEqual(
+    bench
+      .live()
+      .kinds()
+      .filter((kind) => kind === Kind.READ),
+    [],
+    'counted on from what was forgotten',
+  );
+});
+
 test('watches are renewed in time, and after every reconnect', () => {
   const bench = new Bench().live();
   bench.core.watch(5);

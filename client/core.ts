@@ -53,6 +53,7 @@ import { Link, LinkState } from './link.js';
 import type { ClientCoreOptions, ControlFrame, Delivered, SendOptions } from './options.js';
 import { Output } from './output.js';
 import { Pace } from './pace.js';
+import { ReadsSent } from './reads-sent.js';
 import { decodeSnapshot, encodeSnapshot, type SavedConversation, type Snapshot } from './snapshot.js';
 import { FrameView } from './view.js';
 
@@ -104,6 +105,7 @@ export class ClientCore {
   /** Conversations with a READ that waits until reads may go again, and when that is. */
   readonly #reads: Conversation[] = [];
   #readsAtMs = 0;
+  readonly #readsSent = new ReadsSent();
 
   #helloDue = false;
   #pingDue = false;
@@ -232,6 +234,7 @@ export class ClientCore {
     this.#helloDue = true;
     this.#pingDue = false;
     this.#dropReads();
+    this.#readsSent.restart();
     this.#ackAtMs = NEVER;
     this.#unackedEntries = 0;
     this.#checkAtMs = NEVER;
@@ -431,6 +434,7 @@ export class ClientCore {
       if (!this.#hasRoom(0)) return false;
       output.write(Kind.READ, 0, a, b, 0, conversation.readWanted, 0, 0, EMPTY);
       conversation.readSent = conversation.readWanted;
+      this.#readsSent.add(conversation, conversation.readWanted);
     }
     if (conversation.pending > 0 && !conversation.mayCount) this.#resync(conversation);
     if (conversation.infoWanted && !conversation.infoSent) {
@@ -850,6 +854,7 @@ export class ClientCore {
     if (conversation === undefined) return;
     if (!final) {
       conversation.readSent = conversation.readConfirmed;
+      this.#readsSent.refused(conversation);
       conversation.infoSent = false;
       this.#goBack(conversation, conversation.nextCounter, nowMs);
       return;
@@ -926,7 +931,9 @@ export class ClientCore {
     else if (kind === Kind.PRESENCE) this.#events.presence?.(frame.convB, extra === 1, frame.time);
     else if (kind === Kind.PONG) this.#events.pong?.(extra);
     else if (kind === Kind.INFO) this.#infoReceived(frame, nowMs);
-    else if (kind === Kind.GOAWAY) this.#link.goaway(extra);
+    else if (kind === Kind.READS_TAKEN) {
+      if (this.#readsSent.confirm(extra)) this.#revision++;
+    } else if (kind === Kind.GOAWAY) this.#link.goaway(extra);
     else if (kind === Kind.DEVICES) {
       this.#devicesWanted = false;
       this.#events.devices?.(frame.payload);

@@ -6,10 +6,13 @@ import {
   BatchBuilder,
   BatchKind,
   checkBatch,
+  exceptDevice,
+  exceptedDevice,
   openBatch,
   RECIPIENT_BYTES,
   readBatchHeader,
   readU53LE,
+  recipientHigh,
   SourceKind,
   sourceId,
   stampBatch,
@@ -59,6 +62,11 @@ test('lists of recipients and of targets have the bytes they always had', () => 
   builder.recipient(0x0102_0304, 5);
   builder.recipient(6, 0);
   assert.equal(hexOf(builder.finish().subarray(64)), `${PING_HEX}0200000004030201050000000600000000000000`);
+  assert.equal(exceptDevice(5, 0), 5);
+  assert.deepEqual(
+    [recipientHigh(exceptDevice(0x1fff, 127)), exceptedDevice(exceptDevice(0x1fff, 127))],
+    [0x1fff, 127],
+  );
   builder.begin(BatchKind.EGRESS, 0, 0, 0);
   builder.frame(ping, 0, ping.length);
   builder.list();

@@ -26,7 +26,8 @@
  *
  * Entries by kind:
  * - FRAMES: a frame.
- * - FANOUT: a frame, u32 n, n × recipient (user id as u32 low, u32 high).
+ * - FANOUT: a frame, u32 n, n × recipient (user id as u32 low, u32 high; a RECEIPT for a single recipient may have the number of a
+ *   device that need not get it above the 13 bits of high).
  * - EGRESS: a frame, u32 n, n × target (see Target).
  */
 import { frameLength, viewOf } from './frame.js';
@@ -65,6 +66,22 @@ export const BatchAt = {
 } as const;
 
 export const RECIPIENT_BYTES = 8;
+const EXCEPT_SHIFT = 16;
+
+/** The high word of a recipient of whose devices the one with this number need not get the frame. */
+export function exceptDevice(userHigh: number, deviceNumber: number): number {
+  return userHigh | (deviceNumber << EXCEPT_SHIFT);
+}
+
+/** The number of the device that need not get it; 0: none. */
+export function exceptedDevice(high: number): number {
+  return high >>> EXCEPT_SHIFT;
+}
+
+/** The user's part of a recipient's high word. */
+export function recipientHigh(high: number): number {
+  return high & ((1 << EXCEPT_SHIFT) - 1);
+}
 
 /**
  * One connection that an EGRESS entry goes to: 24 bytes, little-endian.

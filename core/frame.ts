@@ -57,6 +57,7 @@ export const Kind = {
   WELCOME: 52,
   CAUGHT_UP: 53,
   GOAWAY: 54,
+  READS_TAKEN: 55,
   // between the backbone's own parts: never accepted from, never sent to, a client
   CONNECT: 64,
   DISCONNECT: 65,

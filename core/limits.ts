@@ -155,6 +155,8 @@ export const BAD_FRAMES_PER_CONNECTION_MAX = 100;
 export const DRAIN_MS = 30_000;
 /** Receipts and SENT wait this long for something to go out with: a write to a socket is the dearest part of a delivery. */
 export const ANSWER_HOLD_MS = 100;
+/** How many of its READs are safe is told to a connection at most once in this time, and only along with something else. */
+export const READS_TAKEN_INTERVAL_MS = 10_000;
 /** A gateway waits this long for more frames before it closes a batch. */
 export const BATCH_LINGER_MS = 2;
 /** New sends are refused while a partition's lane is this far behind its log. */

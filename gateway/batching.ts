@@ -52,6 +52,9 @@ export class Batching {
   readonly #inFlight: InFlight[][];
   readonly #pool: BatchBuilder[] = [];
   readonly #source: number;
+  /** Batches so far, by topic: handed to the log, and answered by it. */
+  readonly handedOver: number[] = Array.from({ length: TOPICS }, () => 0);
+  readonly settled: number[] = Array.from({ length: TOPICS }, () => 0);
   #batchNumber = 0;
 
   constructor(options: BatchingOptions) {
@@ -65,6 +68,11 @@ export class Batching {
   /** True if nothing waits to be handed over. */
   get isFlushed(): boolean {
     return this.#dirty.every((dirty) => dirty.length === 0);
+  }
+
+  /** The same of one topic. */
+  isHandedOver(topic: number): boolean {
+    return this.#dirty[topic]!.length === 0;
   }
 
   /** True if every batch's outcome is known. */
@@ -119,6 +127,7 @@ export class Batching {
     }
     this.#batchNumber++;
     this.#open[topic]![partition] = undefined;
+    this.handedOver[topic]!++;
     this.#inFlight[topic]!.push({ tag, partition, builder });
     this.#options.metrics.add(Counter.batches_out_total);
     return true;
@@ -131,6 +140,7 @@ export class Batching {
       // Not ours: of the gateway thread before this one.
       if (topic < 0) return reached(Mark.BATCH_OF_AN_EARLIER_GATEWAY);
       const batch = this.#inFlight[topic]!.shift()!;
+      this.settled[topic]!++;
       if (outcome !== AppendOutcome.DURABLE) this.#tellLost(batch, topic, outcome, refusal);
       batch.builder.reset();
       const isOfUse = batch.builder.bytes.length <= POOLED_BYTES_MAX && this.#pool.length < POOLED_BUILDERS_MAX;

@@ -39,6 +39,8 @@ class World {
   readonly port: number;
   /** The outcomes of the log are lost, and with them what was appended. */
   isLogLost = false;
+  /** The log takes everything and answers nothing. */
+  isLogSilent = false;
   #isPumping = false;
 
   constructor({ connectionsPerAddress = 1_000 }: WorldOptions = {}) {
@@ -97,7 +99,8 @@ class World {
     this.#isPumping = true;
     do {
       this.gateway.flush();
-      if (this.isLogLost) this.backbone.producer.answer(AppendOutcome.UNKNOWN);
+      if (this.isLogSilent) this.gateway.poll();
+      else if (this.isLogLost) this.backbone.producer.answer(AppendOutcome.UNKNOWN);
       else this.backbone.work();
       while (this.gateway.poll());
     } while (this.gateway.wantsFlush && !this.isLogLost);
@@ -402,6 +405,32 @@ test('a send that the log lost is rejected, and its connection stays', TIMEOUT, 
       [2, 99],
     ],
   );
+});
+
+test('a READ is called safe when the log has it, along with something else', TIMEOUT, async () => {
+  const world = new World();
+  const client = await world.live(2);
+  world.isLogSilent = true;
+  client.send(makeFrame({ kind: Kind.READ, convA: 1, convB: 2, seq: 1 }), makeFrame({ kind: Kind.PING }));
+  await client.until(() => client.of(Kind.PONG).length === 1);
+  world.pump();
+  world.isLogSilent = false;
+  world.isLogLost = true;
+  world.pump();
+  world.backbone.put(2, message(1));
+  world.pump();
+  await client.until(() => client.of(Kind.MESSAGE).length === 1);
+  assert.deepEqual(client.of(Kind.READS_TAKEN), [], 'the log lost it, and it is handed on once more');
+  world.isLogLost = false;
+  world.pump();
+  world.backbone.put(2, message(2));
+  world.pump();
+  await client.until(() => client.of(Kind.MESSAGE).length === 2);
+  assert.deepEqual(
+    client.of(Kind.READS_TAKEN).map(({ extra, inbox }) => [extra, inbox]),
+    [[1, 0]],
+  );
+  assert.equal(client.messages.at(-1), 2, 'it goes along');
 });
 
 test('a drain sends everybody away, a share at a time, and lets nobody in', TIMEOUT, async () => {

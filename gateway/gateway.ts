@@ -15,6 +15,7 @@ import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import { Hub, Session } from './hub.js';
 import { Inbound } from './inbound.js';
 import { Outbound } from './outbound.js';
+import { ReadTally } from './read-tally.js';
 import { Replies } from './replies.js';
 import { Action, type Bucket, SessionEvent, SessionState, take, transition } from './session.js';
 import type { Refusal, Upgrade } from './sockets.js';
@@ -62,6 +63,7 @@ export class Gateway {
   readonly #batching: Batching;
   readonly #inbound: Inbound;
   readonly #outbound: Outbound;
+  readonly #reads = new ReadTally();
   /** Answers to what the log did not take. */
   readonly #refusals = new Map<Session, Replies>();
   readonly #admissions: Bucket;
@@ -88,6 +90,7 @@ export class Gateway {
       userPartitions,
       framesPerSecond: options.framesPerSecond,
       isBusy: options.isBusy,
+      reads: this.#reads,
       hello: (session, cursor) => this.#hello(session, cursor),
     });
     this.#outbound = new Outbound({
@@ -114,11 +117,19 @@ export class Gateway {
     const isLater = buggify(Site.GATEWAY_HEARS_OUTCOMES_LATER);
     if (!isLater) this.#batching.settle();
     this.#answerRefused();
+    this.#advanceReads();
     const nowMs = this.#options.clock.monotonicMs();
     this.#outbound.release(nowMs);
     const more = this.#takeEgress();
     this.#outbound.flush(nowMs);
     return more || isLater;
+  }
+
+  /** Behind the answers to what was refused, so that nothing is called safe that is about to be refused. */
+  #advanceReads(): void {
+    const { handedOver, settled } = this.#batching;
+    const topic = Topic.CONVERSATION;
+    this.#reads.advance(handedOver[topic]!, settled[topic]!, this.#batching.isHandedOver(topic));
   }
 
   /** One pass: what comes for one socket in all its batches goes out as one message. */
@@ -329,6 +340,7 @@ export class Gateway {
     const length = frameLength(view, at);
     const builder = this.#batching.urgent(topic, partition, length);
     builder?.frame(bytes, at, length);
+    if (builder !== undefined && bytes[at + At.KIND] === Kind.READ) this.#reads.goesAgain();
     return builder !== undefined;
   }
 

@@ -33,6 +33,15 @@ export class Session {
   heldFrames = 0;
   /** In the list of those whose held receipts fall due. */
   isHeldListed = false;
+  /** READs that came, that are with the log, that the log has, and that the client was told of, and when (read-tally.ts). */
+  readsIn = 0;
+  readsMarked = 0;
+  readsSafe = 0;
+  readsTold = 0;
+  readsToldAtMs = -Infinity;
+  isReadListed = false;
+  /** One was dropped without an answer: how many are safe cannot be said any more. */
+  isReadLost = false;
   closeWith: CloseCode | undefined = undefined;
   socket: Socket | undefined = undefined;
   readonly frames: Bucket;

@@ -40,6 +40,7 @@ import { connect, FakeProducer, type FakeSocket } from './fakes.fixture.js';
 import { GatewayMetrics } from './gateway-metrics.js';
 import type { Session } from './hub.js';
 import { Inbound, PROTOCOL_VERSION, type Verdict } from './inbound.js';
+import { ReadTally } from './read-tally.js';
 import { SessionState } from './session.js';
 
 const SEED = Number(process.env['DUNLIN_SEED'] ?? Date.now());
@@ -79,6 +80,7 @@ class Bench {
       userPartitions: PARTITIONS,
       framesPerSecond,
       isBusy: () => this.isBusy,
+      reads: new ReadTally(),
       hello: (greeting, cursor) => {
         this.hellos.push(cursor);
         greeting.state = SessionState.RESUMING;

@@ -40,6 +40,7 @@ import { buggify, Mark, reached, Site } from '../core/probe.js';
 import type { Batching } from './batching.js';
 import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { Session } from './hub.js';
+import type { ReadTally } from './read-tally.js';
 import { Replies } from './replies.js';
 import { SessionState, take, takes } from './session.js';
 
@@ -53,6 +54,7 @@ export interface InboundOptions {
   readonly framesPerSecond: number;
   /** True while new sends are refused because the backbone is too far behind. */
   readonly isBusy: () => boolean;
+  readonly reads: ReadTally;
   /** A HELLO with a cursor. */
   readonly hello: (session: Session, cursor: number) => void;
 }
@@ -145,10 +147,12 @@ export class Inbound {
     const kind = bytes[at + At.KIND]!;
     if (!isClientKind(kind)) return this.#bad(session, view, at, ErrorCodes.UNKNOWN_KIND);
     if (kind === Kind.HELLO) return this.#hello(session, view, at);
-    const { framesPerSecond, metrics } = this.#options;
+    const { framesPerSecond, metrics, reads } = this.#options;
+    if (kind === Kind.READ) reads.came(session);
     if (!take(session.frames, 1, framesPerSecond, framesPerSecond * 2, this.#nowMs)) {
       metrics.add(Counter.rate_limited_total);
       if (isSequenced(kind)) this.#replies.reject(view, at, session.device, ErrorCodes.RATE_LIMITED, this.#wallMs);
+      if (kind === Kind.READ) session.isReadLost = true;
       return;
     }
     // Behind the rate limit: answers to whoever never says hello have a bound as well.

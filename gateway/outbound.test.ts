@@ -3,7 +3,13 @@ import { test } from 'node:test';
 import { TargetFlag } from '../core/batch.js';
 import { CloseCodes } from '../core/errors.js';
 import { encodeFrame, Flag, type Frame, Kind, makeFrame } from '../core/frame.js';
-import { ANSWER_HOLD_MS, FRAMES_PER_MESSAGE_MAX, MESSAGE_BYTES_MAX, SOCKET_BUFFER_BYTES_MAX } from '../core/limits.js';
+import {
+  ANSWER_HOLD_MS,
+  FRAMES_PER_MESSAGE_MAX,
+  MESSAGE_BYTES_MAX,
+  READS_TAKEN_INTERVAL_MS,
+  SOCKET_BUFFER_BYTES_MAX,
+} from '../core/limits.js';
 import { Prng } from '../core/prng.js';
 import { type Connected, connect, egress, type FakeSocket, type Target } from './fakes.fixture.js';
 import { GatewayMetrics } from './gateway-metrics.js';
@@ -259,6 +265,31 @@ test('receipts and SENT wait for company, and go out before it in one write', ()
   );
   bench.outbound.release(bench.nowMs + ANSWER_HOLD_MS);
   assert.equal(socket.writes.length, 0, 'what went out does not go again');
+});
+
+test('how many READs are safe goes along with something else, once an interval, and never alone', () => {
+  const bench = new Bench();
+  const { socket, session } = bench.connect(1);
+  const told = (): number[] =>
+    socket
+      .taken()
+      .filter(({ kind }) => kind === Kind.READS_TAKEN)
+      .map(({ extra }) => extra);
+  session.readsSafe = 3;
+  bench.deliver([receipt, { connection: 1, position: 1 }]);
+  assert.equal(socket.writes.length, 0, 'a receipt still waits');
+  bench.deliver([message(1), { connection: 1, position: 2 }]);
+  assert.deepEqual(told(), [3]);
+  session.readsSafe = 4;
+  bench.nowMs += READS_TAKEN_INTERVAL_MS - 1;
+  bench.deliver([message(2), { connection: 1, position: 3 }]);
+  assert.deepEqual(told(), []);
+  bench.nowMs++;
+  bench.outbound.release(bench.nowMs);
+  assert.equal(socket.writes.length, 0);
+  bench.deliver([message(3), { connection: 1, position: 4 }]);
+  bench.deliver([message(4), { connection: 1, position: 5 }]);
+  assert.deepEqual(told(), [4]);
 });
 
 test('without company they go out after the time, counted from the first', () => {

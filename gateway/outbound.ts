@@ -5,7 +5,7 @@
  * Nothing is allocated for a delivery.
  *
  * Receipts and SENT can wait: a write to a socket costs more than all else that is done for a delivery. They are held until
- * something goes out to that socket anyway, or ANSWER_HOLD_MS have passed.
+ * something goes out to that socket anyway, or ANSWER_HOLD_MS have passed. How many READs are safe never goes out alone.
  *
  * A socket that is over its limit turns its session to catch-up: the token rises, what comes with the old one is dropped, and
  * when the socket has drained the inbox is asked for from the last position that was sent. So nothing is dropped for good, and
@@ -14,13 +14,14 @@
 
 import { type Batch, BatchAt, BatchBuilder, TARGET_BYTES, TargetAt, TargetFlag } from '../core/batch.js';
 import { type CloseCode, CloseCodes } from '../core/errors.js';
-import { At, Flag, frameLength, Kind, readU53, viewOf } from '../core/frame.js';
+import { At, Flag, frameLength, Kind, makeFrame, readU53, viewOf, writeFrame } from '../core/frame.js';
 import { fromWords } from '../core/ids.js';
 import {
   ANSWER_HOLD_MS,
   FRAME_HEADER_BYTES,
   FRAMES_PER_MESSAGE_MAX,
   MESSAGE_BYTES_MAX,
+  READS_TAKEN_INTERVAL_MS,
   SOCKET_BUFFER_BYTES_LOW,
   SOCKET_BUFFER_BYTES_MAX,
 } from '../core/limits.js';
@@ -61,6 +62,7 @@ export class Outbound {
   readonly #touched: Session[] = [];
   readonly #message = new Uint8Array(MESSAGE_BYTES_MAX);
   readonly #messageView = viewOf(this.#message);
+  readonly #readsTaken = makeFrame({ kind: Kind.READS_TAKEN });
   #batches = 0;
   #framesOut = 0;
   #bytesOut = 0;
@@ -262,6 +264,10 @@ export class Outbound {
   #write(session: Session, first: number, nowMs: number): boolean {
     let at = this.#takeHeld(session);
     let frames = session.heldFrames;
+    if (session.readsSafe > session.readsTold && nowMs - session.readsToldAtMs >= READS_TAKEN_INTERVAL_MS) {
+      at += this.#tellReads(session, at, nowMs);
+      frames++;
+    }
     let canWait = session.closeWith === undefined && !session.wantsPull && !buggify(Site.GATEWAY_HOLDS_NO_ANSWER);
     for (let link = first; link >= 0; link = this.#links[link * LINK_WORDS + Link.NEXT]!) {
       const word = link * LINK_WORDS;
@@ -281,6 +287,17 @@ export class Outbound {
     if (!canWait || at > HELD_BYTES_MAX) return this.#send(session, at);
     this.#hold(session, at, frames, nowMs);
     return true;
+  }
+
+  /** Writes how many READs are safe; returns the bytes that it takes. */
+  #tellReads(session: Session, at: number, nowMs: number): number {
+    const frame = this.#readsTaken;
+    frame.extra = session.readsSafe;
+    writeFrame(this.#message, this.#messageView, at, frame);
+    session.readsTold = session.readsSafe;
+    session.readsToldAtMs = nowMs;
+    this.#framesOut++;
+    return FRAME_HEADER_BYTES;
   }
 
   /** Receipts, and the answer to an own send. */

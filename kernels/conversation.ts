@@ -128,6 +128,9 @@ const DONE: u32 = 0;
 const HAND_OVER: u32 = 1;
 const FULL: u32 = 2;
 
+/** Where a recipient has the number of a device that need not get the frame (core/batch.ts). */
+const EXCEPT_SHIFT: u64 = 48;
+
 let ledger: usize = 0;
 let window: usize = 0;
 /** Places whose conversation is still looked for. */
@@ -575,7 +578,11 @@ function watermark(at: usize, kind: u32): u32 {
     const other = load<u64>(at + (isFirst ? PLACE_KEY + 8 : PLACE_KEY));
     sendReceipt(partition, other, frame, user << 7, delivered, read);
   } else moveOn(at, conversation, oldDelivered, delivered, oldRead, read);
-  if (kind === KIND_READ) sendReceipt(load<u32>(member, PART_PARTITION), user, frame, user << 7, delivered, read);
+  if (kind === KIND_READ) {
+    // The device itself need not get it.
+    const recipient = user | ((<u64>load<u8>(frame, AT_DEVICE + 7) & 127) << EXCEPT_SHIFT);
+    sendReceipt(load<u32>(member, PART_PARTITION), recipient, frame, user << 7, delivered, read);
+  }
   return DONE;
 }
 

@@ -1,5 +1,5 @@
 /** Fan-out: a frame goes once into the batch of each user partition that has recipients, with their list. */
-import { type BatchBuilder, RECIPIENT_BYTES } from '../../core/batch.js';
+import { type BatchBuilder, exceptDevice, RECIPIENT_BYTES } from '../../core/batch.js';
 import { At, Flag, type Frame, frameLength, Kind, writeFrame, writeU53 } from '../../core/frame.js';
 import { hashWords, highWord, lowWord, partitionOfHash } from '../../core/ids.js';
 import { FRAME_HEADER_BYTES, GROUP_MEMBERS_MAX, PARTITIONS_MAX } from '../../core/limits.js';
@@ -89,15 +89,15 @@ export class Recipients {
   }
 }
 
-/** Sends a frame made by the backbone to one user. */
-export function sendTo(context: StepContext, userLow: number, userHigh: number, frame: Frame): void {
+/** Sends a frame made by the backbone to one user. `except`: number of a device that need not get it, or 0. */
+export function sendTo(context: StepContext, userLow: number, userHigh: number, frame: Frame, except = 0): void {
   const partition = partitionOfHash(hashWords(userLow, userHigh, 0, 0), context.userPartitions);
   const bytes = FRAME_HEADER_BYTES + frame.payload.length;
   const builder = context.out.user(partition, bytes + 4 + RECIPIENT_BYTES);
   const at = builder.open(bytes);
   writeFrame(builder.bytes, builder.view, at, frame);
   builder.list();
-  builder.recipient(userLow, userHigh);
+  builder.recipient(userLow, exceptDevice(userHigh, except));
 }
 
 /**

@@ -14,6 +14,10 @@ function receipts(entries: readonly Entry[]): number[][] {
     .toSorted((one, other) => one[0]! - other[0]!);
 }
 
+function ofKindEntries(entries: readonly Entry[]): Entry[] {
+  return entries.filter(({ frame }) => frame.kind === Kind.RECEIPT);
+}
+
 /** Users and what they do in one conversation. */
 class Talk {
   readonly lane = new TestLane();
@@ -56,6 +60,16 @@ describe('in a direct conversation', () => {
     assert.deepEqual(receipts(talk.read(2, 3)), [
       [1, 2, 3, 3],
       [2, 2, 3, 3],
+    ]);
+  });
+
+  it('the device that read need not be told, its user’s others are', () => {
+    const talk = new Talk(1, 2);
+    talk.send(1);
+    const told = ofKindEntries(talk.read(2, 1)).map(({ recipients, except }) => [...recipients, except]);
+    assert.deepEqual(told.toSorted(), [
+      [1, 0],
+      [2, 1],
     ]);
   });
 

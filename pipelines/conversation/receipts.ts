@@ -42,7 +42,8 @@ export function handleRead(context: StepContext, recipients: Recipients): void {
   const at = rows.participants.at(member);
   if (seq <= rows.u32[at + Part.READ]!) return reached(Mark.READ_OF_WHAT_WAS_READ);
   advance(context, conversation, member, Math.max(seq, rows.u32[at + Part.DELIVERED]!), seq, recipients);
-  sendWatermarks(context, member, context.userLow, context.userHigh);
+  // The device itself knows already.
+  sendWatermarks(context, member, context.userLow, context.userHigh, context.deviceLow & 127);
 }
 
 /** The user stage says that a user's device has everything up to the frame's sequence. */
@@ -130,11 +131,11 @@ function tellOther(context: StepContext, conversationAt: number, member: number)
   const { rows } = context;
   const first = rows.participantAt(conversationAt, 0);
   const other = rows.participants.at(first === member ? rows.participantAt(conversationAt, 1) : first);
-  sendWatermarks(context, member, rows.u32[other + Part.USER_LOW]!, rows.u32[other + Part.USER_HIGH]!);
+  sendWatermarks(context, member, rows.u32[other + Part.USER_LOW]!, rows.u32[other + Part.USER_HIGH]!, 0);
 }
 
-/** Sends a member's watermarks to a user. */
-function sendWatermarks(context: StepContext, member: number, userLow: number, userHigh: number): void {
+/** Sends a member's watermarks to a user. `except`: number of a device that need not get them, or 0. */
+function sendWatermarks(context: StepContext, member: number, userLow: number, userHigh: number, except: number): void {
   const { rows } = context;
   const at = rows.participants.at(member);
   const frame = receipt(
@@ -143,7 +144,7 @@ function sendWatermarks(context: StepContext, member: number, userLow: number, u
     rows.u32[at + Part.DELIVERED]!,
     rows.u32[at + Part.READ]!,
   );
-  sendTo(context, userLow, userHigh, frame);
+  sendTo(context, userLow, userHigh, frame, except);
 }
 
 function receipt(context: StepContext, device: number, delivered: number, read: number): ReturnType<typeof makeFrame> {

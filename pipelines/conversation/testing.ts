@@ -1,6 +1,16 @@
 /** A lane for tests: a conversation stage over a log and a store in memory. It steps, commits and crashes when told. */
 import assert from 'node:assert/strict';
-import { BatchAt, BatchBuilder, BatchKind, openBatch, SourceKind, sourceId, stampBatch } from '../../core/batch.js';
+import {
+  BatchAt,
+  BatchBuilder,
+  BatchKind,
+  exceptedDevice,
+  openBatch,
+  recipientHigh,
+  SourceKind,
+  sourceId,
+  stampBatch,
+} from '../../core/batch.js';
 import { encodeFrame, type Frame, frameLength, makeFrame, readFrame, viewOf } from '../../core/frame.js';
 import { deviceKey, fromWords, isUserId, partitionOfUser } from '../../core/ids.js';
 import { STORE_CHUNK_BYTES } from '../../core/limits.js';
@@ -15,6 +25,8 @@ export interface Entry {
   readonly partition: number;
   readonly frame: Frame;
   readonly recipients: readonly number[];
+  /** Number of a device that need not get it; 0: none. */
+  readonly except: number;
 }
 
 /** What a step writes, one batch a user partition. */
@@ -62,10 +74,13 @@ export function readEntries(partition: number, bytes: Uint8Array): Entry[] {
     const count = view.getUint32(at, true);
     at += 4;
     const recipients: number[] = [];
+    let except = 0;
     for (let n = 0; n < count; n++, at += 8) {
-      recipients.push(fromWords(view.getUint32(at, true), view.getUint32(at + 4, true)));
+      const high = view.getUint32(at + 4, true);
+      recipients.push(fromWords(view.getUint32(at, true), recipientHigh(high)));
+      except ||= exceptedDevice(high);
     }
-    entries.push({ partition, frame, recipients });
+    entries.push({ partition, frame, recipients, except });
   }
   return entries;
 }

@@ -4,13 +4,21 @@
  * | kind | what becomes of it |
  * |---|---|
  * | sequenced, GAP, REJECT | an inbox entry for each recipient |
- * | RECEIPT | the same; replaces an older one of the same conversation and user |
+ * | RECEIPT | the same; replaces an older one of the same conversation and user; not if a user's only device need not get it |
  * | SENT (a repeated counter), INFO | to the device named in it, if it is connected; not kept |
  * | TYPING | to live connections, coalesced; not kept |
  * | BLOCK, DEVICE_REMOVE | as if its user had said it here: it came that way to be on the disk first |
  */
 
-import { type Batch, BatchAt, RECIPIENT_BYTES, SourceKind, sourceId } from '../../core/batch.js';
+import {
+  type Batch,
+  BatchAt,
+  exceptedDevice,
+  RECIPIENT_BYTES,
+  recipientHigh,
+  SourceKind,
+  sourceId,
+} from '../../core/batch.js';
 import { At, Flag, frameLength, isSequenced, Kind, readU53 } from '../../core/frame.js';
 import { isUserId, numberOfDevice, userOfDevice } from '../../core/ids.js';
 import { Mark, reached } from '../../core/probe.js';
@@ -27,7 +35,7 @@ import {
   sendTransient,
 } from './deliver.js';
 import { appendEntry, replaceOlder } from './inbox.js';
-import { DeviceAt, EntryAt, getPair, Mode } from './rows.js';
+import { DeviceAt, EntryAt, getPair, Mode, UserAt } from './rows.js';
 import { findConnected, removeDevice } from './sessions.js';
 import type { UserState } from './state.js';
 import { offerTyping } from './updates.js';
@@ -83,7 +91,8 @@ function takeEntry(state: UserState, batch: Batch, at: number, length: number, l
 }
 
 function recipientId(view: DataView, list: number, n: number): number {
-  return view.getUint32(list + n * 8 + 4, true) * 2 ** 32 + view.getUint32(list + n * 8, true);
+  const high = recipientHigh(view.getUint32(list + n * RECIPIENT_BYTES + 4, true));
+  return high * 2 ** 32 + view.getUint32(list + n * RECIPIENT_BYTES, true);
 }
 
 /** Row of a recipient; 0 if the id is none. */
@@ -92,7 +101,17 @@ function recipient(state: UserState, view: DataView, list: number, n: number): n
     state.counters.ignoredFrames++;
     return 0;
   }
-  return state.ensureUser(view.getUint32(list + n * 8, true), view.getUint32(list + n * 8 + 4, true));
+  const at = list + n * RECIPIENT_BYTES;
+  return state.ensureUser(view.getUint32(at, true), recipientHigh(view.getUint32(at + 4, true)));
+}
+
+/** True if the only device that the user has is the one that need not get the frame. */
+function isNotNeeded(state: UserState, user: number, view: DataView, list: number, n: number): boolean {
+  const number = exceptedDevice(view.getUint32(list + n * RECIPIENT_BYTES + 4, true));
+  if (number === 0) return false;
+  const u32 = state.memory.u32;
+  const device = u32[user + UserAt.FIRST_DEVICE]!;
+  return device !== 0 && u32[device + DeviceAt.NEXT] === 0 && u32[device + DeviceAt.NUMBER] === number;
 }
 
 /** From when on the frame at `at` must not be delivered: a message has its own time to live, all else the queue's. */
@@ -148,7 +167,7 @@ function takeKept(state: UserState, batch: Batch, at: number, length: number, li
   retainBlob(state, blob);
   for (let n = 0; n < recipients; n++) {
     const user = recipient(state, view, list, n);
-    if (user === 0 || state.isBlocked(user, whose)) continue;
+    if (user === 0 || state.isBlocked(user, whose) || isNotNeeded(state, user, view, list, n)) continue;
     if (kind !== Kind.REJECT) replaceOlder(state, user, blob);
     const entry = appendEntry(state, user, blob);
     if (kind === Kind.RECEIPT) collectLive(state, user, getPair(state.memory.u32, entry + EntryAt.POSITION), 0);

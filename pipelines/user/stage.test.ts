@@ -20,9 +20,9 @@ const CONNECTION_BASE = GATEWAY * 2 ** 32 + INCARNATION;
 class Bench extends TestLane {
   #seq = 0;
 
-  fanOut(recipients: readonly number[], frame: Partial<Frame> & { kind: number }): void {
+  fanOut(recipients: readonly number[], frame: Partial<Frame> & { kind: number }, except = 0): void {
     const full = makeFrame({ time: this.nowMs, ...frame });
-    this.append(fanOutBatch([{ frame: full, recipients }], 0, this.#seq++));
+    this.append(fanOutBatch([{ frame: full, recipients, except }], 0, this.#seq++));
   }
 
   message(seq: number, more: Partial<Frame> = {}, recipients: readonly number[] = [ADA, BO]): void {
@@ -385,6 +385,28 @@ describe('delivery', () => {
         [BO, BO, 3],
       ],
     );
+  });
+
+  it('keeps no RECEIPT for a user whose only device need not get it', () => {
+    const lane = bench();
+    lane.connect(ADA, 1, 31);
+    lane.run();
+    const own = { kind: Kind.RECEIPT, convA: ADA, convB: BO, device: deviceKey(ADA, 0) };
+    const heard = (): number[][] => {
+      const result = lane.run();
+      return [31, 32].flatMap((connection) => to(result, connection).map(({ frame }) => [frame.seq, connection]));
+    };
+    lane.fanOut([ADA], { ...own, seq: 1 }, 1);
+    assert.deepEqual(heard(), []);
+    lane.fanOut([ADA], { ...own, seq: 2 }, 2);
+    assert.deepEqual(heard(), [[2, 31]], 'another device read, which is gone since');
+    lane.connect(ADA, 2, 32);
+    lane.run();
+    lane.fanOut([ADA], { ...own, seq: 3 }, 1);
+    assert.deepEqual(heard(), [
+      [3, 31],
+      [3, 32],
+    ]);
   });
 
   it('passes answers that are not kept to the connected device', () => {

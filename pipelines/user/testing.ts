@@ -8,6 +8,7 @@ import {
   BatchAt,
   BatchBuilder,
   BatchKind,
+  exceptDevice,
   openBatch,
   readU53LE,
   SourceKind,
@@ -140,16 +141,18 @@ export function framesBatch(frames: readonly Frame[], source = sourceId(SourceKi
 export interface FanOutEntry {
   readonly frame: Frame;
   readonly recipients: readonly number[];
+  /** Number of a device that need not get it. */
+  readonly except?: number;
 }
 
 export function fanOutBatch(entries: readonly FanOutEntry[], partition: number, seq: number, index = 0): Uint8Array {
   const builder = new BatchBuilder();
   builder.begin(BatchKind.FANOUT, sourceId(SourceKind.CONVERSATION, partition), seq, 0, index);
-  for (const { frame, recipients } of entries) {
+  for (const { frame, recipients, except = 0 } of entries) {
     const bytes = encodeFrame(frame);
     builder.frame(bytes, 0, bytes.length);
     builder.list();
-    for (const user of recipients) builder.recipient(lowWord(user), highWord(user));
+    for (const user of recipients) builder.recipient(lowWord(user), exceptDevice(highWord(user), except));
   }
   return builder.finish().slice();
 }
