@@ -66,7 +66,7 @@ const PROTOCOL_VERSION = 1;
 const EMPTY = new Uint8Array(0);
 const NEVER = Number.POSITIVE_INFINITY;
 /** Slots, less one, of the cache in front of the maps of conversations: numbers of 53 bits are slow keys. */
-const RECENT_MASK = 31;
+const RECENT_MASK = 63;
 
 export class ClientCore {
   readonly device: number;
@@ -931,9 +931,8 @@ export class ClientCore {
     else if (kind === Kind.PRESENCE) this.#events.presence?.(frame.convB, extra === 1, frame.time);
     else if (kind === Kind.PONG) this.#events.pong?.(extra);
     else if (kind === Kind.INFO) this.#infoReceived(frame, nowMs);
-    else if (kind === Kind.READS_TAKEN) {
-      if (this.#readsSent.confirm(extra)) this.#revision++;
-    } else if (kind === Kind.GOAWAY) this.#link.goaway(extra);
+    else if (kind === Kind.READS_TAKEN) this.#revision += this.#readsSent.confirm(extra);
+    else if (kind === Kind.GOAWAY) this.#link.goaway(extra);
     else if (kind === Kind.DEVICES) {
       this.#devicesWanted = false;
       this.#events.devices?.(frame.payload);
@@ -995,18 +994,22 @@ export class ClientCore {
     return this.#direct.get(convA === this.user ? convB : convA);
   }
 
-  /** The conversation of a received frame; undefined, and a violation, if it cannot be one of this user's. */
-  #find(frame: FrameView, nowMs: number): Conversation | undefined {
-    const { convA, convB } = frame;
+  #known(convA: number, convB: number): Conversation | undefined {
     const slot = (convA ^ convB) & RECENT_MASK;
     const recent = this.#recent[slot];
     const isIt = recent !== undefined && recent.a === convA && recent.b === convB;
     if (isIt && !buggify(Site.CLIENT_FORGETS_RECENT)) return recent;
     const known = this.#lookUp(convA, convB);
-    if (known !== undefined && known.a === convA && known.b === convB) {
-      this.#recent[slot] = known;
-      return known;
-    }
+    if (known === undefined || known.a !== convA || known.b !== convB) return undefined;
+    this.#recent[slot] = known;
+    return known;
+  }
+
+  /** The conversation of a received frame; undefined, and a violation, if it cannot be one of this user's. */
+  #find(frame: FrameView, nowMs: number): Conversation | undefined {
+    const { convA, convB } = frame;
+    const known = this.#known(convA, convB);
+    if (known !== undefined) return known;
     if (this.#isOwn(convA, convB)) return this.#add(convA, convB);
     this.#violation(
       `A frame of kind ${frame.kind} came for conversation (${convA}, ${convB}), not this user's.`,
@@ -1021,8 +1024,8 @@ export class ClientCore {
 
   /** The conversation that the application means. */
   #open(convA: number, convB: number): Conversation {
-    const known = this.#lookUp(convA, convB);
-    if (known !== undefined && known.a === convA && known.b === convB) return known;
+    const known = this.#known(convA, convB);
+    if (known !== undefined) return known;
     if (this.#isOwn(convA, convB)) return this.#add(convA, convB);
     throw new DunlinError(
       `(${convA}, ${convB}) is not a conversation of user ${this.user}: give the two users in ascending order, or 0 and a group.`,

@@ -25,13 +25,13 @@ export class ReadsSent {
     for (const read of this.#reads) if (read.conversation === conversation) read.seq = 0;
   }
 
-  /** The first `count` of the connection are safe. True: it was said of more than before. */
-  confirm(count: number): boolean {
+  /** The first `count` of the connection are safe. Returns of how many that was not known. */
+  confirm(count: number): number {
     const taken = this.#take(Math.max(0, count - this.#taken));
     for (const { conversation, seq } of taken) {
       if (seq > conversation.readConfirmed) conversation.readConfirmed = seq;
     }
-    return taken.length > 0;
+    return taken.length;
   }
 
   #take(count: number): { readonly conversation: Conversation; readonly seq: number }[] {

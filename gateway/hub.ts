@@ -28,8 +28,9 @@ export class Session {
   chainTail = -1;
   /** It is looked at when the pass ends. */
   isTouched = false;
-  /** Receipts that wait for something to go out with. */
-  held: Uint8Array | undefined = undefined;
+  /** Receipts that wait for something to go out with: their slot (outbound.ts), −1: none. */
+  heldSlot = -1;
+  heldBytes = 0;
   heldFrames = 0;
   /** In the list of those whose held receipts fall due. */
   isHeldListed = false;

@@ -59,7 +59,7 @@ function folder(path: string, name: string): boolean {
 
 /** The protocol core of the client: no runtime. Its shells are for one runtime each. */
 const CLIENT_SHELLS = /^client\/(node|browser|shell|emitter)\.ts$/;
-const PURE_GATEWAY = /^gateway\/(session|hub|replies|outbound|batching|inbound|read-tally)\.ts$/;
+const PURE_GATEWAY = /^gateway\/(session|hub|replies|outbound|batching|inbound|read-tally|slots)\.ts$/;
 const WIRING =
   /^(cli|benchmarks|sim|chaos|scripts)\/|^pipelines\/(backbone|wire[^/]*|[^/]+-worker)\.ts$|^gateway\/[^/]+-worker\.ts$/;
 

@@ -7,6 +7,7 @@ import { ClientCore, type ClientEvents, type FrameView, LinkState } from '../../
 import { BACKOFF_MAX_MS } from '../../core/limits.js';
 import type { Prng } from '../../core/prng.js';
 import { LoadSocket, type SocketTarget } from './socket.js';
+import type { Sleeper } from './wake-queue.js';
 
 export interface DeviceHost {
   readonly target: SocketTarget;
@@ -45,13 +46,14 @@ const RETRY_AFTER = /retry-after:\s*(\d+)/i;
 /** With more than this unsent the core keeps what it has. */
 const UNSENT_BYTES_MAX = 256 * 1_024;
 
-export class Device implements ClientEvents {
+export class Device implements ClientEvents, Sleeper {
   readonly index: number;
   readonly core: ClientCore;
   readonly #host: DeviceHost;
   #socket: LoadSocket | undefined;
   /** In the host's list of devices with output. */
   isDirty = false;
+  wakeSlot = Number.POSITIVE_INFINITY;
   /** The message that is being taken in: what a violation shows. */
   current: Uint8Array | undefined;
   wasLive = false;
@@ -138,6 +140,7 @@ export class Device implements ClientEvents {
   start(nowMs: number): void {
     this.stopped = false;
     this.core.start(nowMs);
+    this.#host.changed(this);
   }
 
   /** Says goodbye, and stays away. */

@@ -28,11 +28,12 @@ import { openIssuer, type TokenIssuer } from './tokens.js';
 import { readTrace } from './trace.js';
 import { planTrace, TraceArrivals, tracePopulation } from './trace-plan.js';
 import { contentOf, type MemberChange, Verifier } from './verify.js';
+import { WakeQueue } from './wake-queue.js';
 import { warmUpOf } from './workload.js';
 
 /** What is due is sent this often; also the worst that the loop itself adds to a latency when it is idle. */
 const LOOP_MS = 2;
-/** Cores are asked this often whether something is due: acks wait 50 ms, so this is fine enough. */
+/** Cores are called when something is due, or up to this much later: acks wait 200 ms, so this is fine enough. */
 const SCAN_MS = 10;
 /** Frames of a message shown with a violation. */
 const FRAMES_SHOWN_MAX = 8;
@@ -93,6 +94,7 @@ export class Generator implements DeviceHost {
   /** Devices that may have something to send; those whose socket is full come again. */
   #dirty: Device[] = [];
   #flushed: Device[] = [];
+  #wakes!: WakeQueue<Device>;
   #serials!: Uint32Array;
   #cuts!: CutTable;
   #cutsToTell: Cut[] = [];
@@ -221,6 +223,7 @@ export class Generator implements DeviceHost {
     this.#makeDevices(ownUsers);
     this.#nowMs = monotonicMs();
     this.#connectFilledMs = this.#nowMs;
+    this.#wakes = new WakeQueue(SCAN_MS, this.#nowMs);
     this.#cpuSinceMs = this.#nowMs;
     this.#loopDueMs = this.#nowMs + LOOP_MS;
     this.#timer = setTimeout(() => this.#loop(), LOOP_MS);
@@ -402,7 +405,10 @@ export class Generator implements DeviceHost {
         ((nowMs - this.#connectFilledMs) * this.#plan.connectsPerSecond) / this.#plan.processes / 1_000,
     );
     this.#connectFilledMs = nowMs;
-    for (const device of this.#own) if (device.core.wakeAtMs <= nowMs) device.tick(nowMs);
+    this.#wakes.wake(nowMs, (device) => {
+      if (device.core.wakeAtMs <= nowMs) device.tick(nowMs);
+      else this.#wakes.schedule(device, device.core.wakeAtMs);
+    });
   }
 
   #flush(nowMs: number): void {
@@ -412,6 +418,7 @@ export class Generator implements DeviceHost {
     for (const device of dirty) {
       device.isDirty = false;
       device.flush(nowMs);
+      this.#wakes.schedule(device, device.core.wakeAtMs);
     }
     dirty.length = 0;
   }
