@@ -151,13 +151,6 @@ export const MUTANTS: readonly Mutant[] = [
     guarantees: [...ORDER, 'G7', 'G13', 'G15', 'crash'],
   },
   {
-    name: 'a commit of unknown outcome counts as done',
-    file: 'pipelines/partition.js',
-    from: "            case 'unknown':\n                this.#settle();",
-    to: "            case 'unknown':\n                this.#committedPart(commit);",
-    guarantees: [...ORDER, 'G7', 'G13', 'G15', 'crash'],
-  },
-  {
     name: 'the fence is missing',
     file: 'pipelines/checkpoint.js',
     from: 'expect: [...fenced(owner), unchanged],',
@@ -275,20 +268,6 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'Math.min(seconds * 1_000, queueTtlMs)',
     to: 'Math.min(seconds, queueTtlMs)',
     guarantees: ['G11'],
-  },
-  {
-    name: 'a step whose values come while gathered output waits for room is taken at once',
-    file: 'pipelines/lane.js',
-    from: 'missing.forEach((key, i) => found.set(key, values[i]));\n        fetch.isComplete = true;',
-    to: 'missing.forEach((key, i) => found.set(key, values[i]));\n        fetch.isComplete = true;\n        this.#stepFetched(this.#options.clock.monotonicMs());',
-    guarantees: [...ORDER, 'G7', 'G15'],
-  },
-  {
-    name: 'a piece of a base that lands late takes later ones away',
-    file: 'pipelines/checkpoint.js',
-    from: '        clear: [],\n        puts: chunks.map(',
-    to: '        clear: firstChunk === 0 ? [baseRange(owner, base)] : [],\n        puts: chunks.map(',
-    guarantees: ['G13', ...ORDER, 'G7', 'crash'],
   },
   {
     name: 'a refusal expires',

@@ -55,15 +55,18 @@ export interface SwarmResult {
   readonly marks: ReadonlyMap<string, number>;
 }
 
-/** Marks of production code (core/probe.ts) that a swarm of some hundred seeds may miss, and why. */
+/** Marks of production code (core/probe.ts) that a swarm of a thousand seeds may miss, and why. */
 export const MAY_MISS: ReadonlyMap<string, string> = new Map([
-  ['connect repeated', 'the embedded log never writes a batch twice; a broker’s may'],
   [
     'ack of what was lost',
     'a client that comes back after a loss says its cursor first, and is told that it is unknown',
   ],
+  ['client asked where counters stand', 'its application must have lost its saved state'],
+  ['connect repeated', 'only a broker writes a batch twice, and this one must hold a CONNECT'],
+  ['pull of no use', 'a lane must start again between two pieces of a catch-up'],
+  ['cursor never handed out', 'the power must fail after a device acknowledged what was not synced yet'],
+  ['base piece again', 'a wrong answer of the store must meet one of the few pieces of a base'],
   ['base conflict', 'needs a take-over in the very moment in which a base is written'],
-  ['client asked where counters stand', 'clients of a world never lose their saved state'],
 ]);
 
 /** Places that a swarm must come by: each shows that a rare path is walked. */

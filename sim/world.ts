@@ -35,7 +35,7 @@ const KNOWN_MS = 2_500;
 /** What waits for so long expires, receipts too. */
 const QUEUE_DAYS = 30;
 /** Everybody is there by then. */
-const GATHER_MS = 60_000;
+const GATHER_MS = 300_000;
 
 /** Something that was wrong, and where: 0 is nothing of this sort. */
 export interface Finding extends Place {
