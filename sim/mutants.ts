@@ -242,13 +242,6 @@ export const MUTANTS: readonly Mutant[] = [
     guarantees: ['G12'],
   },
   {
-    name: 'a connection that becomes live is not told what its user watches',
-    file: 'pipelines/user/catch-up.js',
-    from: 'refreshUpdates(state, user);',
-    to: '',
-    guarantees: ['G12', 'G13'],
-  },
-  {
     name: 'an expired message is delivered',
     file: 'pipelines/user/deliver.js',
     from: 'if (deadlineMs !== 0 && deadlineMs <= state.nowMs) {',
