@@ -24,10 +24,10 @@ import {
   reported,
   saveScenario,
   seedNumber,
-  type WorldFlags,
   worldOf,
 } from './sim-scenario.js';
 import { addShrinkCommand } from './sim-shrink.js';
+import { REPLAY_OF_TRACE, type TraceFlags, tracedScenario } from './sim-trace.js';
 
 const EXAMPLES = `
 Examples:
@@ -35,6 +35,7 @@ Examples:
   dunlin sim run --seed 4711 --json              the same for a program
   dunlin sim run --seed 4711 --report run.html   a page: charts with the faults in them, who owned what, the violation
   dunlin sim run --scenario world.yaml           a world written by hand (dunlin sim format says how)
+  dunlin sim run --trace chats.csv.gz --seed 7   real arrivals, with the faults of a seed
   dunlin sim scenarios                           the shipped ones
   dunlin sim plan 4711 --save world.yaml         the world of a seed as such a file
   dunlin sim run --seed 4711 --messages 100000   a deep one: dozens of people, bursts, the same kinds of faults
@@ -61,9 +62,24 @@ export function simCommand(): Command {
     .description('Run one world and judge it.')
     .option('--seed <number>', 'makes the world, and makes it again', seedNumber)
     .option('--scenario <file>', 'a world written by hand: a YAML file, or the name of a shipped one')
+    .option(
+      '--trace <file>',
+      'real arrivals: CSV at_ms,conversation,sender,kind,bytes, gzip or not; faults come from --seed',
+    )
+    .option('--speed <number>', 'how many times as fast the trace is (default: all in 20 s)', wholeNumber(1, 1e9))
+    .option(
+      '--conversations <number>',
+      'the first so many conversations of the trace (default: 10)',
+      wholeNumber(1, 1e6),
+    )
+    .option('--whole', 'all of the trace, not only its first messages and conversations')
     .option('--save <file>', 'write the world as a scenario file')
     .option('--checkpoints', 'print the trace hash after every 4,096 events, too')
-    .option('--messages <number>', 'draw a deep world with so many messages', wholeNumber(1, 10_000_000))
+    .option(
+      '--messages <number>',
+      'draw a deep world with so many messages; of a trace the first so many (default: 2,000)',
+      wholeNumber(1, 10_000_000),
+    )
     .option('--report <file>', 'write a page with charts: faults, throughput, owners, the violation in its place')
     .option('--json', 'print the result as JSON')
     .action(run);
@@ -94,7 +110,7 @@ export function simCommand(): Command {
   return command;
 }
 
-interface RunFlags extends WorldFlags {
+interface RunFlags extends TraceFlags {
   readonly save?: string;
   readonly checkpoints?: true;
   readonly report?: string;
@@ -102,7 +118,7 @@ interface RunFlags extends WorldFlags {
 }
 
 async function run(flags: RunFlags): Promise<void> {
-  const scenario = worldOf(flags);
+  const scenario = flags.trace === undefined ? worldOf(flags) : await tracedScenario(flags.trace, flags);
   if (flags.save !== undefined) await saveScenario(flags.save, scenario);
   if (flags.report !== undefined) await mustBeWritable(flags.report, 'report');
   const startMs = performance.now();
@@ -127,7 +143,7 @@ function toJson(scenario: Scenario, outcome: Outcome, wallSeconds: number): obje
   return { ...outcome, wallSeconds, marks, notReached: notReached(scenario, outcome) };
 }
 
-function show(flags: WorldFlags, scenario: Scenario, outcome: Outcome, wallSeconds: number): void {
+function show(flags: TraceFlags, scenario: Scenario, outcome: Outcome, wallSeconds: number): void {
   const { plan, title } = scenario;
   const { messages, deliveries, virtualSeconds, traceHash, events, marks, violations } = outcome;
   console.log(title === undefined ? `seed ${plan.seed}` : `${title} (seed ${plan.seed})`);
@@ -139,7 +155,7 @@ function show(flags: WorldFlags, scenario: Scenario, outcome: Outcome, wallSecon
   for (const { guarantee, sentence } of violations) console.log(`${guarantee}: ${sentence}`);
   for (const line of describeScenario(scenario, outcome)) console.log(line);
   if (violations.length === 0) console.log('nothing lost, nothing doubled, all in order, and all came to rest');
-  else console.log(`To see it happen: ${replayOf(flags)}`);
+  else console.log(`To see it happen: ${flags.trace === undefined ? replayOf(flags) : REPLAY_OF_TRACE}`);
 }
 
 interface SwarmFlags {

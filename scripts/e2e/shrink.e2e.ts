@@ -17,7 +17,7 @@ const BUGS = [
   'dedupe of fan-out is forgotten at a restart',
 ];
 
-const copy = copyOfProgram('shrink', [...PARTS, 'cli', 'benchmarks']);
+const copy = copyOfProgram('shrink', [...PARTS, 'cli', 'benchmarks', 'reports']);
 const reports = temporaryDirectory('shrunk');
 
 function node(directory: string, script: string, args: readonly string[]): { code: number | null; text: string } {
