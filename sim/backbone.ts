@@ -3,14 +3,14 @@
  * what died, and all that can happen to them.
  */
 import { type Batch, BatchAt, BatchFlag } from '../core/batch.js';
-import { fenceKey, lossKey, StageId } from '../core/keys.js';
+import { fenceKey, lossKey, metaKey, StageId } from '../core/keys.js';
 import { BACKLOG_BYTES_MAX } from '../core/limits.js';
 import { Durability, type Log, type LogProducer, Topic } from '../core/ports.js';
 import { Prng } from '../core/prng.js';
 import type { InjectedAppend } from '../engines/append-queues.js';
 import { MemoryLog } from '../engines/log-memory.js';
 import { MemoryContents } from '../engines/store-memory.js';
-import { decodeEpoch } from '../pipelines/checkpoint.js';
+import { decodeEpoch, decodeMeta } from '../pipelines/checkpoint.js';
 import { BrokerCluster, type ClusterLoss } from './broker-cluster.js';
 import { type BrokerLink, BrokerLinks } from './broker-links.js';
 import { ANYBODY } from './broker-network.js';
@@ -28,6 +28,8 @@ export type Tap = (topic: number, batch: Uint8Array) => void;
 /** The USER topic is synced this late at most, if the disk is not slow: one for each world. */
 const LAZY_US_MAX = [30_000, 250_000, 2_000_000] as const;
 const DAY_MS = 24 * 3_600_000;
+/** Whoever brings a log back from a copy lets lanes start again within this. */
+const RESTORE_US_MAX = 5_000_000;
 /** How often somebody looks whether all lanes stand. */
 const LOOK_US = 5_000;
 
@@ -66,6 +68,8 @@ export class Backbone {
   /** Between the death of all and their start. */
   #isDown = false;
   #areUsersUp = false;
+  /** No lane starts again before that. */
+  #lanesDownUntilUs = 0;
   /** Logged time less monotonic time, and the last time that was logged. */
   readonly #lazyUsMax: number;
   #logBaseMs: number;
@@ -224,7 +228,7 @@ export class Backbone {
     this.#context.mark(`lane died: ${reason.replaceAll(/\d+/g, 'N').slice(0, 60)}`);
     if (lane.isDeposed) return;
     const life = this.#life;
-    queue.after(delays.between(1_000, 1_000_000), () => {
+    queue.at(Math.max(this.#lanesDownUntilUs, queue.nowUs + delays.between(1_000, 1_000_000)), () => {
       if (life !== this.#life || this.#isDown || lane.isUp || lane.isDeposed) return;
       if (!lane.isUser && !this.#areUsersUp) return;
       lane.start(this.#logOf(lane), this.contents, ++this.#incarnation);
@@ -403,9 +407,24 @@ export class Backbone {
       case 'store-cut':
         this.lanes[event.lane]?.cutStore(event.way, event.for);
         return true;
+      case 'log-restored':
+        if (this.#cluster !== undefined) this.#restoreLog(this.#cluster, event.topic, event.partition);
+        return true;
       default:
         return this.#cluster !== undefined && breakBroker(this.#cluster, event as BrokerFault);
     }
+  }
+
+  /** Not below what nobody had committed: what a lane says between two commits is not known to its successor. */
+  #restoreLog(cluster: BrokerCluster, topic: number, partition: number): void {
+    const stageId = topic === Topic.CONVERSATION ? StageId.CONVERSATION : StageId.USER;
+    const meta = this.contents.get(metaKey(stageId, partition));
+    const committed = meta === undefined ? 0 : decodeMeta(meta).offset;
+    if (committed === 0) return;
+    // Gateways go on meanwhile: the log grows past what was committed, with other batches.
+    this.#lanesDownUntilUs = this.#context.queue.nowUs + this.#context.delays.between(0, RESTORE_US_MAX);
+    for (const lane of [...this.#deposed.splice(0), ...this.lanes]) lane.die('its log was exchanged');
+    cluster.restore(cluster.indexOf(topic, partition), Math.max(0, committed - this.#context.delays.between(1, 4)));
   }
 
   /** Whoever reads the partition must find it out, in an epoch of its own. */
@@ -423,6 +442,11 @@ export class Backbone {
     const stageId = topic === Topic.CONVERSATION ? StageId.CONVERSATION : StageId.USER;
     const isTold = this.contents.get(lossKey(stageId, partition)) !== undefined;
     return { isTold, epoch: decodeEpoch(this.contents.get(fenceKey(stageId, partition))) };
+  }
+
+  /** G16: what brokers hold at the end, where they differ from what they acknowledged. */
+  get strayReplicas(): readonly string[] {
+    return this.#cluster?.strays ?? [];
   }
 
   /** Partitions that stopped since their log lost something. */

@@ -73,6 +73,15 @@ export class BrokerClient {
     this.isClosed = true;
   }
 
+  /** So did its machine: what it had sent does not arrive either. */
+  vanish(): void {
+    this.close();
+    for (const { up, down } of this.#connections.values()) {
+      up.isBroken = true;
+      down.isBroken = true;
+    }
+  }
+
   /** The log as this client sees it. */
   get log(): Log {
     const { cluster } = this.place;

@@ -8,7 +8,7 @@ import type { LogConsumer, LogPosition } from '../core/ports.js';
 import { Prng } from '../core/prng.js';
 import { Broker } from './broker.js';
 import { BrokerClient, type ClientPlace } from './broker-client.js';
-import { Controller, type InSyncChange, type Metadata, type PartitionView } from './broker-controller.js';
+import { Controller, type InSyncChange, type Metadata, NO_METADATA, type PartitionView } from './broker-controller.js';
 import { ANYBODY, Network } from './broker-network.js';
 import type { Entry, Replica } from './broker-replica.js';
 import type { Context } from './context.js';
@@ -52,6 +52,8 @@ export class BrokerCluster {
   readonly #skewsMs: number[];
   #baseMs: number;
   readonly #clients = new Set<BrokerClient>();
+  /** By broker. */
+  readonly #isolatedUntilUs: number[] = [];
   #lostAcks = 0;
   #lateAcksUntilUs = 0;
 
@@ -230,6 +232,7 @@ export class BrokerCluster {
   /** The brokers' clocks are that much later: nobody was there meanwhile. */
   pass(ms: number): void {
     this.#baseMs += ms;
+    for (const client of this.#clients) client.vanish();
   }
 
   loseAcks(count: number): void {
@@ -244,8 +247,11 @@ export class BrokerCluster {
   #allows(broker: number): boolean {
     if (this.#options.isBeyondBudget) return true;
     const affected = this.controller.behind.add(broker);
-    for (const { id, isUp, pausedUntilUs } of this.brokers) {
-      if (!isUp || pausedUntilUs > this.context.queue.nowUs) affected.add(id);
+    const { nowUs } = this.context.queue;
+    for (const { id, isUp, pausedUntilUs, view } of this.brokers) {
+      // One that has just begun anew is not known to be behind yet.
+      const isAbsent = !isUp || view === NO_METADATA || pausedUntilUs > nowUs;
+      if (isAbsent || (this.#isolatedUntilUs[id] ?? 0) > nowUs) affected.add(id);
     }
     if (affected.size <= (this.brokers.length - 1) >> 1) return true;
     this.context.mark('broker fault left out: beyond the budget');
@@ -268,7 +274,12 @@ export class BrokerCluster {
   /** Cuts what goes from one node to another. Whoever is cut off from everybody counts as a broker that is down. */
   cut(from: string, to: string, way: 'both' | 'there' | 'back', ms: number): void {
     const isolated = /^broker-(\d+)$/.exec(to === ANYBODY ? from : from === ANYBODY ? to : '');
-    if (isolated !== null && !this.#allows(Number(isolated[1]))) return;
+    if (isolated !== null) {
+      const id = Number(isolated[1]);
+      if (!this.#allows(id)) return;
+      const untilUs = this.context.queue.nowUs + ms * 1_000;
+      this.#isolatedUntilUs[id] = Math.max(untilUs, this.#isolatedUntilUs[id] ?? 0);
+    }
     if (way !== 'back') this.network.cut(from, to, ms);
     if (way !== 'there') this.network.cut(to, from, ms);
   }
@@ -292,14 +303,34 @@ export class BrokerCluster {
     this.controller.electUnclean(index % this.#partitions, 'shortest');
   }
 
+  /** The partition ends at `end` from now on, on every broker, and no broker knows that it was longer. */
+  restore(index: number, end: number): void {
+    this.context.mark('log brought back from an old copy');
+    for (const broker of this.brokers) broker.restore(index, end);
+    this.controller.renewEpoch(index);
+  }
+
   heal(): void {
     this.network.heal();
+    this.#isolatedUntilUs.length = 0;
     this.#lostAcks = 0;
     this.#lateAcksUntilUs = 0;
     for (const broker of this.brokers) {
       broker.pause(0);
       if (!broker.isUp) broker.start();
     }
+  }
+
+  /** When all is in sync: replicas that hold something else than what was acknowledged. */
+  get strays(): string[] {
+    return this.brokers.flatMap(({ name, replicas }) =>
+      replicas.flatMap(({ entries }, index) => {
+        const offset = this.#acknowledged[index]!.findIndex((entry, place) => entries[place] !== entry);
+        return offset < 0
+          ? []
+          : [`${name} holds another batch at ${offset} of partition ${index} than was acknowledged`];
+      }),
+    );
   }
 
   /** Everybody is in sync, and every append has its outcome. */

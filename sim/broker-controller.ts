@@ -186,6 +186,13 @@ export class Controller {
     this.#publish();
   }
 
+  /** Who leads begins a new epoch. */
+  renewEpoch(partition: number): void {
+    const view = this.#partitions[partition]!;
+    this.#partitions[partition] = { ...view, leaderEpoch: view.leaderEpoch + 1 };
+    this.#publish();
+  }
+
   /** False: whoever asks does not lead any more, or does not know the present set. */
   changeInSync({ from, partition, leaderEpoch, version, inSync }: InSyncChange): boolean {
     const view = this.#partitions[partition]!;

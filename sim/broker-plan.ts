@@ -54,7 +54,12 @@ export type BrokerFault =
   /** Beyond the budget: a replica leads that has not everything acknowledged. */
   | (At & { readonly fault: 'unclean-election'; readonly topic: 0 | 1; readonly partition: number })
   /** Beyond the budget: all brokers lose their power at once. */
-  | (At & { readonly fault: 'brokers-power'; readonly for: number });
+  | (At & { readonly fault: 'brokers-power'; readonly for: number })
+  /**
+   * Beyond the budget: a partition is brought back from an old copy while its readers are down, and the brokers know nothing of it.
+   * It ends before what was committed.
+   */
+  | (At & { readonly fault: 'log-restored'; readonly topic: 0 | 1; readonly partition: number });
 
 type Kind = BrokerFault['fault'];
 
@@ -70,7 +75,7 @@ const KINDS: readonly Kind[] = [
   'ack-late',
   'producer-evicted',
 ];
-export const BEYOND_BUDGET: readonly Kind[] = ['unclean-election', 'brokers-power'];
+export const BEYOND_BUDGET: readonly Kind[] = ['unclean-election', 'brokers-power', 'log-restored'];
 /** Most worlds with brokers have as many as real ones. */
 const BROKERS = [1, 3, 3, 3, 3, 5] as const;
 
@@ -139,6 +144,7 @@ function drawFault(fault: Kind, random: Prng, { topology, loadMs }: Plan): Broke
     case 'leader-move':
     case 'producer-evicted':
     case 'unclean-election':
+    case 'log-restored':
       return { fault, at, topic, partition };
     case 'ack-lost':
       return { fault, at, count: random.between(1, 6) };

@@ -68,13 +68,15 @@ export class Replica {
     this.#note(entry, this.end - 1);
   }
 
-  truncate(end: number): void {
-    this.entries.length = Math.min(this.end, end);
+  truncate(to: number): void {
+    const end = Math.min(this.end, to);
+    this.entries.length = end;
     this.flushed = Math.min(this.flushed, end);
     this.highWatermark = Math.min(this.highWatermark, end);
     this.#producers.clear();
-    for (let offset = Math.min(this.#forgottenBelow, end); offset < end; offset++)
+    for (let offset = Math.min(this.#forgottenBelow, end); offset < end; offset++) {
       this.#note(this.entries[offset]!, offset);
+    }
   }
 
   #note({ producer, producerEpoch, sequence }: Entry, offset: number): void {

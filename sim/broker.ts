@@ -159,6 +159,14 @@ export class Broker {
     }
   }
 
+  /** Somebody exchanges the files of a partition: what was on its way to it means nothing any more. */
+  restore(partition: number, end: number): void {
+    const lead = this.#leads[partition];
+    if (lead !== undefined) this.#stepDown(partition, lead);
+    this.#fetchTokens[partition]!++;
+    this.replicas[partition]!.truncate(end);
+  }
+
   pause(ms: number): void {
     this.pausedUntilUs = this.#around.context.queue.nowUs + ms * 1_000;
   }

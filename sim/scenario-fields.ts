@@ -125,6 +125,7 @@ export const FAULT_FIELDS: {
   'producer-evicted': partitionFields,
   'unclean-election': partitionFields,
   'brokers-power': { for: length },
+  'log-restored': partitionFields,
 };
 
 /** Deeds that only a group knows. */

@@ -392,6 +392,7 @@ export class World {
       else if (told.epoch <= epoch) report(`${what} were lost, and the epoch is still ${epoch}`);
       else this.context.mark('loss told, epoch changed');
     }
+    if (backbone.isIdle) for (const sentence of backbone.strayReplicas) report(sentence);
     if (backbone.stopped > 0 && plan.topology.isBeyondBudget !== true)
       report('a partition stopped, though nothing can have been lost');
   }
