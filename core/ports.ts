@@ -76,7 +76,7 @@ export interface LogConsumer {
   durableEnd(partition: number): number;
   /** One above the highest offset that could be polled now; 0 as long as it is not known. */
   readableEnd(partition: number): number;
-  /** For logs that can lose what readers could have (docs/decisions/0011-honest-loss.md); undefined: not known yet. */
+  /** For logs that can lose what readers could have (docs/decisions/0013-honest-loss.md); undefined: not known yet. */
   loss?(partition: number): LogLoss | undefined;
   /** About how many bytes of log lie between what was polled and what could be polled now. */
   lagBytes(): number;

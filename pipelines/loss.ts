@@ -2,7 +2,7 @@
  * What is done when a log lost what it had promised to keep (G16). Messages may have been given sequences out of records that are
  * gone, and may have reached devices, since a lane emits before it commits. Nothing tells which. So the partition stops for good:
  * a record in the store says so, the epoch of its owner is raised with it, and every start reads it. See
- * docs/decisions/0011-honest-loss.md.
+ * docs/decisions/0013-honest-loss.md.
  */
 import { DunlinError } from '../core/errors.js';
 import { fenceKey, lossKey, StageId } from '../core/keys.js';
