@@ -97,6 +97,18 @@ export class BrokerClient {
     });
   }
 
+  /** The connection to a broker; a new one if the last one broke. */
+  connectionTo(broker: Broker): Connection {
+    const { cluster, name } = this.place;
+    const known = this.#connections.get(broker.id);
+    if (known?.life === broker.life && !known.up.isBroken && !known.down.isBroken) return known;
+    const up = new Stream(cluster.network, name, broker.name);
+    const down = new Stream(cluster.network, broker.name, name);
+    const connection = { life: broker.life, up, down };
+    this.#connections.set(broker.id, connection);
+    return connection;
+  }
+
   /** Sends a request; the answer comes unless something is lost. */
   request<Answer>(
     broker: Broker,
@@ -104,20 +116,7 @@ export class BrokerClient {
     take: (answer: Answer) => void,
     isAck = false,
   ): void {
-    const { cluster, name } = this.place;
-    let connection = this.#connections.get(broker.id);
-    if (
-      connection === undefined ||
-      connection.life !== broker.life ||
-      connection.up.isBroken ||
-      connection.down.isBroken
-    ) {
-      const up = new Stream(cluster.network, name, broker.name);
-      const down = new Stream(cluster.network, broker.name, name);
-      connection = { life: broker.life, up, down };
-      this.#connections.set(broker.id, connection);
-    }
-    const { life, up, down } = connection;
+    const { life, up, down } = this.connectionTo(broker);
     up.send(() => {
       // It began anew: it does not know this connection.
       if (broker.life !== life) up.isBroken = true;
@@ -208,6 +207,8 @@ interface Channel {
   sent: number;
   /** Grows when everything is sent again: answers to what was sent before do not count. */
   attempt: number;
+  /** Over which they go. */
+  connection: Connection | undefined;
   isWaiting: boolean;
 }
 
@@ -245,6 +246,7 @@ class BrokerProducer implements LogProducer {
       pending: [],
       sent: 0,
       attempt: 0,
+      connection: undefined,
       isWaiting: false,
     });
     if (channel.pending.length >= QUEUE_BATCHES_MAX) return false;
@@ -295,6 +297,10 @@ class BrokerProducer implements LogProducer {
     const leader = this.#client.leaderOf(channel.partition);
     if (leader === undefined) return this.#again(channel);
     while (channel.sent < Math.min(channel.pending.length, cluster.inFlightMax)) {
+      const connection = this.#client.connectionTo(leader);
+      if (channel.sent === 0) channel.connection = connection;
+      // What was on its way is lost with its connection: nothing may come before it.
+      else if (channel.connection !== connection) return this.#again(channel);
       this.#send(channel, channel.pending[channel.sent++]!, leader);
     }
   }
