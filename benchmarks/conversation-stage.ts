@@ -303,10 +303,11 @@ class Series {
 
   /** One run: the twins step the same batches, one after the other, and must write the same. */
   run(twins: Twins, batches: readonly Batch[], isKernelFirst: boolean): void {
+    // First, so that neither twin pays for what making the batches left to the collector.
+    const floor = stepFloor(table, batches);
     const kernelFirst = isKernelFirst ? step(twins.kernel, batches) : undefined;
     const plain = step(twins.plain, batches);
     const kernel = kernelFirst ?? step(twins.kernel, batches);
-    const floor = stepFloor(table, batches);
     if (kernel.hash !== plain.hash) throw new Error('the kernel and its plain twin wrote different output');
     this.hash = mix32(this.hash ^ plain.hash);
     this.kernel.push(kernel.ns / messages);

@@ -30,6 +30,8 @@ const AT_EXTRA: usize = 61;
 const AT_LENGTH: usize = 66;
 const HEADER_BYTES: u32 = 70;
 const KIND_MESSAGE: u32 = 1;
+/** Kinds up to this one change groups. */
+const KIND_GROUP_ROLE: u32 = 6;
 const KIND_READ: u32 = 16;
 const KIND_DELIVERED: u32 = 19;
 const KIND_RECEIPT: u32 = 50;
@@ -90,7 +92,7 @@ const TAG_MASK: u32 = 0xff00_0000;
 const TAG_FACTOR: u32 = 0x9e37_79b1;
 
 // --- a place of the window --------------------------------------------------------------------------------------------------------
-const WINDOW: u32 = 64;
+const WINDOW: u32 = 128;
 const PLACE_BYTES: u32 = 64;
 /** Words a low, a high, b low, b high, as the key of a row has them. */
 const PLACE_KEY: usize = 0;
@@ -212,8 +214,11 @@ export function begin(from: usize, to: usize, entries: u32, timeHigh: u32, timeL
 export function run(skip: u32): u32 {
   openTables();
   place += skip;
-  // What was handed over may have changed who is a member.
-  if (skip !== 0) findMembers(window + place * PLACE_BYTES);
+  if (skip !== 0) {
+    const kind: u32 = load<u8>(load<u32>(window + (place - 1) * PLACE_BYTES, PLACE_FRAME), AT_KIND);
+    // What was handed over may have changed who is a member.
+    if (kind > KIND_MESSAGE && kind <= KIND_GROUP_ROLE) findMembers(window + place * PLACE_BYTES);
+  }
   while (true) {
     while (place < size) {
       const answer = handle(window + place * PLACE_BYTES);

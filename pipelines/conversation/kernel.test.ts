@@ -58,14 +58,18 @@ class Twin {
     return chunks;
   }
 
-  restore(): void {
+  /** `change` sees the words of each chunk. */
+  restore(change: (words: Uint32Array) => void = () => {}): void {
     const chunks: Uint8Array[] = [];
     for (let cursor = 0; cursor >= 0; ) {
       cursor = this.stage.exportAll(cursor, 2 ** 20, (chunk) => chunks.push(chunk.slice()));
     }
     const { ignored } = this.stage;
     this.stage = this.#newStage();
-    for (const chunk of chunks) this.stage.importChunk(chunk);
+    for (const chunk of chunks) {
+      change(new Uint32Array(chunk.buffer));
+      this.stage.importChunk(chunk);
+    }
     this.stage.importDone();
     this.stage.ignored = ignored;
   }
@@ -114,9 +118,9 @@ class Twins {
     assert.deepEqual(this.#kernel.exportDirty(), this.#plain.exportDirty());
   }
 
-  restore(): void {
-    this.#plain.restore();
-    this.#kernel.restore();
+  restore(change?: (words: Uint32Array) => void): void {
+    this.#plain.restore(change);
+    this.#kernel.restore(change);
     this.compare();
   }
 }
@@ -442,13 +446,80 @@ describe('limits on the way', () => {
     twins.restore();
   });
 
-  it('sequences end where they end', () => {
+  /** The direct conversation's record (export.ts), whose device comes last. */
+  const Word = { A_LOW: 1, HEAD: 5, DEVICE_LOW: 25, DEVICE_COUNTER: 27 } as const;
+
+  function changed(place: number, value: number): { twins: Twins; direct: Next } {
     const twins = new Twins(4);
-    opened(twins, 3);
-    twins.frames(makeFrame({ kind: Kind.READ, convA: 5, convB: 9, device: deviceKey(9, 1), seq: SEQUENCE_MAX }));
+    const { direct } = opened(twins, 3);
+    twins.restore((words) => {
+      assert.deepEqual([words[Word.A_LOW], words[Word.HEAD], words[Word.DEVICE_LOW]], [5, 1, deviceKey(5, 1)]);
+      assert.equal(words[Word.DEVICE_COUNTER], 1);
+      words[place] = value;
+    });
+    return { twins, direct };
+  }
+
+  it('sequences end where they end', () => {
+    const { twins, direct } = changed(Word.HEAD, SEQUENCE_MAX - 1);
+    twins.frames(direct(3));
+    assert.equal(twins.handedOver, 0);
+    twins.frames(direct(3));
     assert.equal(twins.handedOver, 1);
-    twins.frames(makeFrame({ kind: Kind.DELIVERED, convA: 5, convB: 9, device: deviceKey(9, 0), seq: SEQUENCE_MAX }));
+    const reader = { convA: 5, convB: 9, device: deviceKey(9, 1), seq: SEQUENCE_MAX };
+    twins.frames(makeFrame({ kind: Kind.DELIVERED, ...reader }), makeFrame({ kind: Kind.READ, ...reader }));
     assert.equal(twins.handedOver, 0);
     twins.compare();
+  });
+
+  it('counters end where they end', () => {
+    const { twins, direct } = changed(Word.DEVICE_COUNTER, SEQUENCE_MAX - 1);
+    twins.frames(direct(3, { counter: SEQUENCE_MAX }));
+    assert.equal(twins.handedOver, 0);
+    twins.frames(direct(3, { counter: 0 }), direct(3, { counter: 1 }), direct(3, { counter: SEQUENCE_MAX }));
+    assert.equal(twins.handedOver, 3);
+    twins.compare();
+  });
+
+  it('a user as a whole sends no message, whatever its row says', () => {
+    const { twins, direct } = changed(Word.DEVICE_LOW, deviceKey(5, 0));
+    twins.frames(direct(3, { device: deviceKey(5, 0), counter: 2 }));
+    assert.equal(twins.handedOver, 1);
+    twins.compare();
+  });
+
+  it('who is removed or added within a window is seen at once', () => {
+    for (const size of [4, 60]) {
+      const twins = new Twins(4);
+      const { group } = opened(twins, size);
+      const member = deviceKey(100, 1);
+      const user = encodeMembers([100]);
+      const other = encodeMembers([7_000]);
+      let counter = 0;
+      const send = (): Frame => group(9, { device: member, counter: ++counter });
+      const read = (seq: number): Frame => makeFrame({ kind: Kind.READ, convB: 77, device: member, seq });
+      let admin = 1;
+      const change = (kind: number, payload: Uint8Array): Frame =>
+        makeFrame({ kind, convB: 77, device: deviceKey(99, 1), counter: ++admin, payload });
+      twins.frames(send());
+      twins.frames(
+        send(),
+        read(2),
+        change(Kind.GROUP_REMOVE, user),
+        send(),
+        read(3),
+        // Takes the row of who was removed.
+        change(Kind.GROUP_ADD, other),
+        send(),
+        read(4),
+        change(Kind.GROUP_ADD, user),
+        send(),
+        read(5),
+        send(),
+      );
+      twins.compare();
+      twins.commit();
+      twins.restore();
+    }
   });
 });

@@ -14,8 +14,8 @@ import type { Rows } from './rows.js';
 /** What `run` answers (kernels/conversation.ts). */
 const Answer = { DONE: 0, HAND_OVER: 1, FULL: 2 } as const;
 
-/** The window of 64 places of 64 bytes and a word, six words a partition, two words a member, and one more. */
-const SCRATCH_BYTES = 64 * 68 + PARTITIONS_MAX * 24 + GROUP_MEMBERS_MAX * 8 + 4;
+/** The window of 128 places of 64 bytes and a word, six words a partition, two words a member, and one more. */
+const SCRATCH_BYTES = 128 * 68 + PARTITIONS_MAX * 24 + GROUP_MEMBERS_MAX * 8 + 4;
 /** All areas together stay in a core's second cache, if partitions are few. */
 const AREAS_BYTES = 256 * 1024;
 const AREA_BYTES_MIN = 16 * 1024;
