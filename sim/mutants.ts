@@ -49,7 +49,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/conversation/sequence.js',
     from: 'rows.u32[at + Conv.HEAD] = seq;',
     to: 'rows.u32[at + Conv.HEAD] = seq > 3 && seq % 7 === 0 ? seq - 1 : seq;',
-    guarantees: ORDER,
+    guarantees: [...ORDER, 'G13'],
   },
   {
     name: 'a group change counts no aggregate anew, so it forgets a leaver',
@@ -126,7 +126,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/lane.js',
     from: 'return this.#state !== LaneState.RECOVERING && this.#durable[this.#topic] >= this.#announcements;',
     to: 'return true;',
-    firstSeed: 1_001,
+    firstSeed: 1_101,
     guarantees: ORDER,
   },
   {
@@ -141,7 +141,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/partition.js',
     from: 'sourceEnd < commit.meta.offset || ',
     to: '',
-    guarantees: [...ORDER, 'G13', 'G15', 'crash'],
+    guarantees: [...ORDER, 'G13', 'G15', 'G16', 'crash'],
   },
   {
     name: 'the offset is committed without the state',
@@ -197,6 +197,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'gateway/gateway.js',
     from: 'const session = this.hub.device(readU53(view, at + At.DEVICE));',
     to: 'return;\n        const session = this.hub.device(readU53(view, at + At.DEVICE));',
+    firstSeed: 201,
     guarantees: ['G15', ...ORDER],
   },
   {
@@ -288,6 +289,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/user/fan-out.js',
     from: 'if (!isLive && batch.bytes[at + At.KIND] !== Kind.REJECT)',
     to: 'if (false)',
+    firstSeed: 301,
     guarantees: ORDER,
   },
   {
@@ -309,7 +311,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/loss.js',
     from: '{ key: lossKey(stage, partition), value: encodeLoss(loss) },',
     to: '',
-    guarantees: ['G16'],
+    guarantees: ['G16', 'G15'],
   },
   {
     name: 'the epoch stays when something was lost',

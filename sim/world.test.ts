@@ -1,19 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CORPUS } from './corpus.js';
 import { drawPlan, type Plan } from './plan.js';
 import { runPlan, World } from './world.js';
 
-/**
- * Seeds that find the faults which the simulator found in the backbone, if they are planted again (sim/mutants.ts). Whoever
- * changes the draw looks for others: a seed is only worth what its plan is.
- */
-const CORPUS: readonly (readonly [seed: number, what: string])[] = [
-  [38, 'a block that was confirmed was gone after a power failure'],
-  [165, 'a device that was welcomed was forgotten by a power failure, and missed what came until it was new again'],
-  [1_144, 'after a power failure inbox positions were given out twice, so a device skipped what it had not seen'],
-  [59, 'a refusal expired while its device was away, which was then told that the message had been taken'],
-  [136, 'the answer to a repeated send overtook the outcome, whose place in the order was then never told'],
-];
 const SEEDS = 60;
 const FIRST_SEED = 10_001;
 
@@ -71,7 +61,7 @@ test('a world without faults delivers everything, and comes to rest', () => {
   assert.ok(outcome.messages > 50 && outcome.deliveries > outcome.messages);
 });
 
-for (const [seed, what] of CORPUS) {
+for (const { seed, what } of CORPUS) {
   test(`seed ${seed} found: ${what}`, () => assert.equal(explain(drawPlan(seed)), ''));
 }
 

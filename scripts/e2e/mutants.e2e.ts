@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Catch } from '../../sim/catch-worker.js';
+import { CORPUS } from '../../sim/corpus.js';
 import { MUTANTS, PARTS, SEEDS_MAX } from '../../sim/mutants.js';
 import { copyOfProgram, plantChange } from './harness.js';
 
@@ -12,8 +13,8 @@ const TIME_OUT_MS = 300_000;
 
 const copy = copyOfProgram('mutants', PARTS);
 
-function search(firstSeed = 1): Catch | null {
-  const args = [join(copy, 'sim', 'catch-worker.js'), String(firstSeed), String(SEEDS_MAX)];
+function search(firstSeed = 1, seeds = SEEDS_MAX): Catch | null {
+  const args = [join(copy, 'sim', 'catch-worker.js'), String(firstSeed), String(seeds)];
   const { stdout, stderr, error } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: TIME_OUT_MS });
   assert.equal(error, undefined, String(error));
   assert.equal(stderr, '');
@@ -37,8 +38,22 @@ for (const mutant of MUTANTS) {
   });
 }
 
+for (const { seed, what, mutant } of CORPUS) {
+  test(`seed ${seed} still sees what it found: ${what}`, () => {
+    const planted = MUTANTS.find(({ name }) => name === mutant);
+    assert.ok(planted !== undefined, `there is no planted bug named ${mutant}`);
+    const restore = plantChange(join(copy, planted.file), planted.from, planted.to);
+    try {
+      assert.ok(search(seed, 1) !== null, `seed ${seed} sees nothing; look for another`);
+    } finally {
+      restore();
+    }
+  });
+}
+
 test('the canary: without a planted bug the same seeds see nothing', (context) => {
-  assert.equal(search(), null);
+  for (const firstSeed of new Set(MUTANTS.map((mutant) => mutant.firstSeed ?? 1)))
+    assert.equal(search(firstSeed), null);
   const sorted = seedsToCatch.toSorted((one, other) => one - other);
   context.diagnostic(
     `${sorted.length} caught; seeds needed: median ${sorted[sorted.length >> 1]}, worst ${sorted.at(-1)}`,
