@@ -23,6 +23,11 @@ export class BlockChecker {
     if (users?.size === 0) this.#blocked.delete(device);
   }
 
+  /** The device's application went back to an earlier state: what it had been told since, of blocks too, comes again. */
+  rewound(device: number): void {
+    this.#blocked.delete(device);
+  }
+
   /** A message of `sender` (a device key) was handed to the device. */
   delivered(device: number, convA: number, convB: number, seq: number, sender: number): void {
     if (this.#blocked.size === 0) return;

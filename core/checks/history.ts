@@ -221,6 +221,7 @@ export class HistoryChecker {
     const pair = this.#checker.pair(event.device, event.a, event.b);
     switch (event.op) {
       case 'rewound':
+        this.#blocks.rewound(event.device);
         return this.#checker.rewound(pair, event.seq);
       case 'forgotten':
         return this.#checker.forgotten(pair, event.counter);

@@ -4,7 +4,7 @@
  * newer entry says the same and more.
  */
 
-import { isSequenced, Kind } from '../../core/frame.js';
+import { At, isSequenced, Kind } from '../../core/frame.js';
 import { INBOX_COMPACT_ENTRIES } from '../../core/limits.js';
 import { Mark, reached } from '../../core/probe.js';
 import { frameAt, releaseBlob, retainBlob, sameConversation } from './blobs.js';
@@ -82,7 +82,8 @@ export function freeEntry(state: UserState, user: number, entry: number): void {
 /**
  * Takes out the entry that the one about to be appended replaces: the older RECEIPT of the same conversation and user, an older
  * BLOCK of the same user, or a GAP with nothing of its conversation behind it. BLOCK and GAP are rare, and looked for among the
- * last INBOX_COMPACT_ENTRIES only; an older one that stays does no harm, since the newer wins.
+ * last INBOX_COMPACT_ENTRIES only; an older one that stays does no harm, since the newer wins. A BLOCK that ends a block stays in
+ * its place: what was let through behind it would come to a device that still thinks its sender is blocked.
  */
 export function replaceOlder(state: UserState, user: number, blob: number): void {
   const kind = kindOfBlob(state, blob);
@@ -98,7 +99,9 @@ function lookBack(state: UserState, user: number, kind: number, blob: number): n
     const otherKind = u32[entry + EntryAt.INFO]! & 0xff;
     const isRelated = otherKind === kind || (kind === Kind.GAP && isSequenced(otherKind));
     if (isRelated && sameConversation(view, frame, frameAt(u32[entry + EntryAt.BLOB]!))) {
-      return otherKind === kind ? entry : 0;
+      if (otherKind !== kind) return 0;
+      const endsBlock = kind === Kind.BLOCK && view.getUint32(frameAt(u32[entry + EntryAt.BLOB]!) + At.EXTRA) === 0;
+      return endsBlock ? 0 : entry;
     }
     entry = u32[entry + EntryAt.PREVIOUS]!;
   }

@@ -1,6 +1,7 @@
 /**
- * Rewriting cold chunks: what has expired becomes one GAP for each conversation, of the BLOCKs of one user the last is kept, and
- * small neighbours become one chunk. So a user who is away for long, and gets a message now and then, does not own a chunk for each.
+ * Rewriting cold chunks: what has expired becomes one GAP for each conversation, a BLOCK goes when a later one follows it (but
+ * for one that ends a block: see inbox.ts), and small neighbours become one chunk. So a user who is away for long, and gets a
+ * message now and then, does not own a chunk for each.
  */
 
 import { At, isSequenced, Kind, readU53 } from '../../core/frame.js';
@@ -103,7 +104,8 @@ function keep(
     const other = readU53(view, frame + At.CONV_B);
     const earlier = lastBlock.get(other);
     if (earlier !== undefined) kept[earlier] = null;
-    lastBlock.set(other, kept.length);
+    if (view.getUint32(frame + At.EXTRA) === 0) lastBlock.delete(other);
+    else lastBlock.set(other, kept.length);
   }
   kept.push({ records, frame, length, position, deadlineMs });
 }

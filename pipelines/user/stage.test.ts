@@ -636,7 +636,27 @@ describe('blocks', () => {
     assert.deepEqual(lane.run().egress, []);
   });
 
-  it('are bounded, and keep only the latest answer for a user', () => {
+  it('end where they ended: what came behind is not handed over before, whatever is blocked later', () => {
+    const lane = bench();
+    lane.connect(BO, 1, 41);
+    blockAda(lane);
+    lane.run();
+    lane.device(Kind.DISCONNECT, BO, 1, 41);
+    blockAda(lane, 0);
+    lane.message(1);
+    blockAda(lane);
+    blockAda(lane, 0);
+    lane.run();
+    lane.connect(BO, 1, 42);
+    const read = to(lane.run(), 42).map(({ frame }) => [frame.kind, frame.extra]);
+    assert.deepEqual(read.slice(1, -1), [
+      [Kind.BLOCK, 0],
+      [Kind.MESSAGE, 0],
+      [Kind.BLOCK, 0],
+    ]);
+  });
+
+  it('are bounded, and keep an answer for a user only if it ends a block or is the latest', () => {
     const lane = bench({ limits: { blocksPerUser: 1 } });
     lane.connect(BO, 1, 41);
     blockAda(lane);
@@ -651,6 +671,7 @@ describe('blocks', () => {
         .map(({ frame }) => [frame.kind, frame.convB, frame.extra])
         .slice(1, -1),
       [
+        [Kind.BLOCK, ADA, 0],
         [Kind.BLOCK, ADA, 1],
         [Kind.REJECT, 55, ErrorCodes.TOO_MANY_BLOCKS.code],
         [Kind.REJECT, BO, ErrorCodes.BAD_VALUE.code],
