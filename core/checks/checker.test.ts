@@ -396,3 +396,30 @@ test('content: kind, number, length and every byte count', () => {
   assert.equal(seen.size, 4 + 7 + 7);
   assert.equal(contentOf(1, 0, bytes), contentOf(1, 0, Uint8Array.from([9, ...bytes, 9]), 1, 8));
 });
+
+test('an application that lost its state is owed what its device was owed, and no more', () => {
+  const { checker, bo, ada } = new Direct().sendAll(3);
+  checker.startsAt(bo, 3);
+  checker.delivered(bo, 3, ada, 3, 103);
+  checker.rewound(bo, 0);
+  checker.delivered(bo, 3, ada, 3, 103);
+  assert.equal(checker.violations.total, 0);
+  checker.rewound(bo, 0);
+  checker.delivered(bo, 4, ada, 4, 104);
+  assert.ok(
+    checker.violations.kept.some(
+      ({ guarantee, fault }) => guarantee === 'G8' || (guarantee === 'G1' && fault === 'gap'),
+    ),
+  );
+});
+
+test('G10: a device whose application went back is told of blocks again, and until then knows of none', () => {
+  const blocks = new BlockChecker();
+  blocks.acknowledged(deviceKey(BO, 1), ADA, true);
+  blocks.rewound(deviceKey(BO, 1));
+  blocks.delivered(deviceKey(BO, 1), ADA, BO, 1, deviceKey(ADA, 1));
+  assert.equal(blocks.violations.total, 0);
+  blocks.acknowledged(deviceKey(BO, 1), ADA, true);
+  blocks.delivered(deviceKey(BO, 1), ADA, BO, 2, deviceKey(ADA, 1));
+  assert.equal(blocks.violations.total, 1);
+});

@@ -135,12 +135,14 @@ export class Checker {
     const { ledger } = this;
     const at = ledger.pairs.at(pair);
     const { u32 } = ledger.memory;
-    u32[at + PairAt.LAST] = seq;
+    // What came before the device itself did was never owed to it.
+    const last = Math.max(seq, u32[at + PairAt.START]!);
+    u32[at + PairAt.LAST] = last;
     u32[at + PairAt.FLAGS]! |= PairFlag.REWOUND;
     if (isDirect(ledger.convA(u32[at + PairAt.CONVERSATION]!))) return;
     u32[at + PairAt.FROM] = 0;
     u32[at + PairAt.UNTIL] = 0;
-    if (seq > 0) this.#enterStay(at, seq);
+    if (last > 0) this.#enterStay(at, last);
   }
 
   /** The device knows nothing of this send any more, and it never left the device: the counter is free again. */
