@@ -131,6 +131,8 @@ export class PeakCell {
   #owed = 0;
   #acks = 0;
   #connected = 0;
+  /** Offset below which the user stage was told that all is on the disk. */
+  #toldSynced = 0;
 
   constructor(options: CellOptions) {
     this.#options = options;
@@ -336,6 +338,17 @@ export class PeakCell {
     seat.stage.step(batch, seat.outbox, NOTHING);
     seat.outbox.flush(this.#sendOf(seat));
     seat.gathered.flush(this.#sendOf(seat));
+    if (seat.stage.syncWantedAt !== Infinity && seat.stage.syncWantedAt >= this.#toldSynced) this.#tellSynced(seat);
+  }
+
+  /** What a lane says when the disk has what its stage waits for: here everything is durable as soon as it is appended. */
+  #tellSynced(seat: Seat): void {
+    this.#toldSynced = seat.offset;
+    const frame = encodeFrame(makeFrame({ kind: Kind.SYNCED, inbox: seat.offset }));
+    const builder = new BatchBuilder();
+    builder.begin(BatchKind.FRAMES, sourceId(SourceKind.LANE, 0), 0, 1);
+    builder.frame(frame, 0, frame.length);
+    this.#toLog(seat, Link.ACK, builder.finish());
   }
 
   #sendOf(seat: Seat): Send {
