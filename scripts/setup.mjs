@@ -21,6 +21,7 @@ const SOURCES = [
   'benchmarks',
   'sim',
   'chaos',
+  'reports',
   'scripts',
   'kernels',
 ];
