@@ -71,6 +71,7 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'if (sourceSeq < seen || (sourceSeq === seen && index <= state.seenIndex[source])) {',
     to: 'if (false) {',
     guarantees: [...ORDER, 'G7'],
+    firstSeed: 901,
   },
   {
     name: 'dedupe of fan-out is forgotten at a restart',
