@@ -11,20 +11,8 @@ import { isKernelCurrent } from './kernel.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-const SOURCES = [
-  'core',
-  'pipelines',
-  'gateway',
-  'engines',
-  'client',
-  'cli',
-  'benchmarks',
-  'sim',
-  'chaos',
-  'reports',
-  'scripts',
-  'kernels',
-];
+/** Folders of TypeScript that the build and the rules look at. */
+const FOLDERS = JSON.parse(readFileSync(join(root, 'scripts', 'folders.json'), 'utf8'));
 
 function fail(sentence) {
   console.error(`dunlin: ${sentence}`);
@@ -77,7 +65,7 @@ function sourceStamp() {
       }
     }
   };
-  for (const source of SOURCES) if (existsSync(join(root, source))) visit(join(root, source));
+  for (const folder of [...FOLDERS, 'kernels']) if (existsSync(join(root, folder))) visit(join(root, folder));
   const config = statSync(join(root, 'tsconfig.json')).mtimeMs;
   return `${process.version} ${files} ${Math.max(newest, config)}`;
 }

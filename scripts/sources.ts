@@ -11,22 +11,9 @@ export interface Source {
   readonly text: string;
 }
 
-const FOLDERS = [
-  'core',
-  'pipelines',
-  'gateway',
-  'engines',
-  'client',
-  'cli',
-  'benchmarks',
-  'sim',
-  'chaos',
-  'reports',
-  'scripts',
-];
-
 export function readSources(root: string): Source[] {
-  const present = FOLDERS.filter((folder) => readdirSync(root).includes(folder));
+  const folders = JSON.parse(readFileSync(join(root, 'scripts', 'folders.json'), 'utf8')) as string[];
+  const present = folders.filter((folder) => readdirSync(root).includes(folder));
   return present
     .flatMap((folder) => readdirSync(join(root, folder), { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.d.ts'))

@@ -5,7 +5,6 @@
 import { Worker } from 'node:worker_threads';
 import { mix32 } from '../../core/ids.js';
 import type { CellOptions, CellResult, Part } from './cell.js';
-import type { PeakViolation } from './checks.js';
 
 export interface PeakOptions extends Omit<CellOptions, 'seed'> {
   readonly seed: number;
@@ -16,14 +15,8 @@ export interface PeakOptions extends Omit<CellOptions, 'seed'> {
 
 export type PeakMessage = { readonly virtualSeconds: number } | { readonly result: CellResult };
 
-export interface PeakResult {
-  readonly messages: number;
-  readonly deliveries: number;
-  readonly receipts: number;
-  readonly acks: number;
-  readonly virtualSeconds: number;
-  readonly wallSeconds: number;
-  readonly setUpSeconds: number;
+/** Sums over the cells; of times the longest. */
+export interface PeakResult extends Omit<CellResult, 'parts' | 'carriedBytes' | 'bufferBytes' | 'hash'> {
   /** Messages a virtual second: what was simulated. */
   readonly simulatedPerSecond: number;
   /** Messages a wall second: how fast that went. */
@@ -32,10 +25,7 @@ export interface PeakResult {
   readonly nsPerMessage: Readonly<Record<Part, number>>;
   readonly carriedBytesPerMessage: number;
   readonly residentBytes: number;
-  readonly checkBytes: number;
   readonly hash: string;
-  readonly violated: number;
-  readonly violations: readonly PeakViolation[];
 }
 
 function share(whole: number, workers: number): number {
