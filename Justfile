@@ -28,6 +28,6 @@ ci:
 load *args:
     npx dunlin load {{args}}
 
-# One benchmark by name: log, conversation-stage, user-stage, checks, idle-session, start.
-bench name *args:
-    node --enable-source-maps dist/benchmarks/{{name}}.js {{args}}
+# Benchmarks, all or by name, into benchmarks/results/; `just bench --help` says more.
+bench *args: build
+    @node --enable-source-maps dist/benchmarks/bench.js {{args}}

@@ -1,15 +1,12 @@
 /**
  * The embedded log alone: bytes made durable a second, against what the same disk takes when a file is written from one end to
- * the other and synced once at the end. Both in turn, in the same run. Prints JSON, a line a figure.
+ * the other and synced once at the end. Both in turn, in the same run.
  *
- *   node dist/benchmarks/log.js [--tiny] [directory]
- *
- * One producer fills four partitions with batches of one size and waits for the last outcome. The ratio is the median of the
- * ratios of neighbouring runs. The hash folds partition and offset of every outcome, in order: it depends on nothing but the
- * numbers of bytes.
+ * One producer fills four partitions with batches of one size and waits for the last outcome. The hash folds partition and
+ * offset of every outcome, in order: it depends on nothing but the numbers of bytes.
  */
 import fs from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
 import { encodeFrame, Kind, makeFrame } from '../core/frame.js';
@@ -17,13 +14,16 @@ import { mix32 } from '../core/ids.js';
 import { AppendOutcome, Durability, Topic } from '../core/ports.js';
 import { createDoorbell, Doorbell } from '../engines/doorbell.js';
 import { openProducer } from '../engines/log-disk/handles.js';
-
 import { createLog } from '../engines/log-disk/log.js';
+import { type Benchmark, type Figure, makeFigure } from './harness/result.js';
 
 const KIB = 1_024;
 const MB = 1e6;
 const PARTITIONS = 4;
 const PAYLOAD_BYTES = 1_000;
+const BATCHES_BYTES = [256 * KIB, 16 * KIB] as const;
+/** Log alone: of what the disk takes. */
+const RATIO_MIN = 0.7;
 
 interface Run {
   readonly mbPerSecond: number;
@@ -90,21 +90,13 @@ function runDisk(directory: string, bytes: number): number {
   return mbPerSecond;
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)]!;
-}
-
-function rounded(value: number, digits = 1): number {
-  return Number(value.toFixed(digits));
-}
-
-async function measure(root: string, batchBytes: number, totalBytes: number, runs: number): Promise<void> {
+async function measure(batchBytes: number, totalBytes: number, runs: number): Promise<Figure> {
   const batch = makeBatch(batchBytes);
   const count = Math.ceil(totalBytes / batch.length);
   const logs: Run[] = [];
   const disks: number[] = [];
   for (let run = 0; run < runs; run++) {
-    const directory = fs.mkdtempSync(join(root, 'dunlin-bench-log-'));
+    const directory = fs.mkdtempSync(join(tmpdir(), 'dunlin-bench-log-'));
     try {
       logs.push(await runLog(join(directory, 'log'), batch, count));
       disks.push(runDisk(join(directory, 'disk'), batch.length * count));
@@ -112,25 +104,29 @@ async function measure(root: string, batchBytes: number, totalBytes: number, run
       fs.rmSync(directory, { recursive: true, force: true });
     }
   }
-  const rates = logs.map(({ mbPerSecond }) => mbPerSecond);
   const hashes = new Set(logs.map(({ hash }) => hash));
   if (hashes.size !== 1) throw new Error('outcomes differ between runs');
-  console.log(
-    JSON.stringify({
-      benchmark: 'log',
-      scenario: `${batchBytes / KIB} KiB batches, ${PARTITIONS} partitions, ${rounded((batch.length * count) / MB)} MB a run`,
-      figure: rounded(median(rates)),
-      unit: 'MB/s durable',
-      against: { name: 'sequential file, one fdatasync', figure: rounded(median(disks)) },
-      ratio: rounded(median(rates.map((one, i) => one / disks[i]!)), 3),
-      runs,
-      spread: { log: rates.map((one) => rounded(one)), disk: disks.map((one) => rounded(one)) },
-      hash: logs[0]!.hash.toString(16),
-      machine: { cpus: cpus().length, model: cpus()[0]?.model, node: process.version },
-    }),
-  );
+  return makeFigure({
+    name: `log, batches of ${batchBytes / KIB} KiB`,
+    unit: 'MB/s durable',
+    better: 'higher',
+    runs: logs.map(({ mbPerSecond }) => mbPerSecond),
+    against: { name: 'one file from end to end, one fdatasync', unit: 'MB/s', runs: disks },
+    reach: { of: 'ratio', bound: RATIO_MIN },
+    hash: logs[0]!.hash.toString(16),
+  });
 }
 
-const tiny = process.argv.includes('--tiny');
-const root = process.argv.slice(2).find((argument) => !argument.startsWith('--')) ?? tmpdir();
-for (const batchBytes of [256 * KIB, 16 * KIB]) await measure(root, batchBytes, (tiny ? 2 : 512) * MB, tiny ? 2 : 5);
+export const benchmark: Benchmark = {
+  name: 'log',
+  about: 'The embedded log alone: bytes made durable a second, against the disk’s own sequential writes.',
+  async run({ isTiny, runs, progress }) {
+    const totalBytes = (isTiny ? 2 : 512) * MB;
+    const figures: Figure[] = [];
+    for (const batchBytes of BATCHES_BYTES) {
+      progress(`batches of ${batchBytes / KIB} KiB, ${totalBytes / MB} MB a run`);
+      figures.push(await measure(batchBytes, totalBytes, runs));
+    }
+    return { figures, workload: { partitions: PARTITIONS, bytes_a_run: totalBytes, payload_bytes: PAYLOAD_BYTES } };
+  },
+};

@@ -57,6 +57,8 @@ export interface BenchmarkResult extends Omit<Figure, 'name'> {
   readonly workload: Readonly<Record<string, number | string>>;
   readonly command: string;
   readonly isTiny: boolean;
+  /** How long the benchmark took altogether. */
+  readonly took_s: number;
   readonly machine: ReturnType<typeof describeMachine>;
   /** UTC, ISO 8601. */
   readonly measured: string;
@@ -80,6 +82,8 @@ export interface Benchmark {
   readonly name: string;
   /** One sentence for `--help` and the report. */
   readonly about: string;
+  /** Why two runs of it come to different hashes; without it they must be equal, and a test holds it to that. */
+  readonly varies?: string;
   run(options: BenchmarkOptions): Measured | Promise<Measured>;
 }
 

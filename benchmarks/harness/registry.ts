@@ -1,0 +1,9 @@
+/** The benchmarks, in the order in which `npx just bench` runs them. A line each; none is loaded before it is asked for. */
+import type { Benchmark } from './result.js';
+
+/** By name. */
+export type Registry = Readonly<Record<string, () => Promise<{ readonly benchmark: Benchmark }>>>;
+
+export const REGISTRY: Registry = {
+  log: () => import('../log.js'),
+};
