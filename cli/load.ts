@@ -6,8 +6,8 @@ import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { Command, Option } from 'commander';
 import { LoadRun, type RunOptions } from '../benchmarks/load/coordinator.js';
-import { DEFAULT_WORKLOAD_FILE } from '../benchmarks/load/defaults.js';
-import { GENERATOR_LIMITED } from '../benchmarks/load/find-max.js';
+import { PROFILES, type Profile, readProfile } from '../benchmarks/load/defaults.js';
+import { GENERATOR_LIMITED, limitOf } from '../benchmarks/load/find-max.js';
 import { LiveTable } from '../benchmarks/load/live.js';
 import type { KeySource, RunPlan, TraceSource } from '../benchmarks/load/messages.js';
 import { RUN_MAX } from '../benchmarks/load/population.js';
@@ -37,6 +37,7 @@ const FIND_MAX_ACTIVITY = 4;
 
 interface LoadFlags {
   url: string;
+  profile?: Profile;
   workload?: string;
   users?: string;
   devices?: string;
@@ -72,6 +73,7 @@ Examples:
   dunlin load --find-max --p99 100ms --users 2000         the highest rate that keeps p99 within 100 ms
   dunlin load --trace chats.csv.gz --speed 2000           real traffic, 2,000 times as fast
   dunlin load --workload office.yaml --json result.json   every key of the workload: benchmarks/workloads/default.yaml
+  dunlin load --profile storm --report storm.html         every connection is cut at once: how all of them come back
   dunlin load --online 50% --reconnects 20%               half come online at the end; a fifth of the connections is cut a minute
 
 Exit code: 0 nothing was violated, 1 a guarantee was violated (the first violation is printed in full), 2 it could not run.
@@ -81,6 +83,7 @@ export function loadCommand(): Command {
   return new Command('load')
     .description('Put load on a backbone: open loop, measured from the intended time, every message verified (G1–G8).')
     .option('--url <address>', 'socket of the backbone', DEFAULT_URL)
+    .addOption(new Option('--profile <name>', 'a workload of a kind in place of the default').choices(PROFILES))
     .option('--workload <file>', 'YAML file that is merged over the default workload')
     .option('--users <number>', 'users')
     .option('--devices <number>', 'mean devices a user')
@@ -169,9 +172,8 @@ async function readText(file: string, flag: string): Promise<string> {
 }
 
 async function readWorkload(flags: LoadFlags): Promise<Workload> {
-  const layers: Partial<Workload>[] = [
-    parseWorkload(await readText(DEFAULT_WORKLOAD_FILE, 'workload'), 'default.yaml'),
-  ];
+  const layers: Partial<Workload>[] = [await readProfile('default')];
+  if (flags.profile !== undefined) layers.push(await readProfile(flags.profile));
   if (flags.trace !== undefined) layers.push({ users: TRACE_USERS, devicesPerUser: 1, onlineShare: 1 });
   if (flags.workload !== undefined) {
     layers.push(parseWorkload(await readText(flags.workload, 'workload'), flags.workload));
@@ -217,7 +219,10 @@ async function openTrace(flags: LoadFlags, workload: Workload, say: (line: strin
 function countProcesses(flags: LoadFlags, workload: Workload, isTrace: boolean): number {
   if (flags.processes !== undefined) return wholeFlag(flags.processes, 'processes', 1, 64);
   const devices = workload.users * workload.devicesPerUser;
-  const forRate = isTrace ? 1 : Math.min(availableParallelism(), Math.ceil(workload.ratePerSecond / RATE_PER_PROCESS));
+  // Nobody knows where a search ends, or what goes through when no rate is given.
+  const isOpen = flags.findMax === true || workload.outstandingMax > 0;
+  const wanted = isOpen ? Number.POSITIVE_INFINITY : Math.ceil(workload.ratePerSecond / RATE_PER_PROCESS);
+  const forRate = isTrace ? 1 : Math.min(availableParallelism(), wanted);
   return Math.max(1, Math.ceil(devices / CONNECTIONS_PER_PROCESS_MAX), forRate);
 }
 
@@ -321,8 +326,7 @@ function summaryLines(result: LoadResult): string[] {
   }
   if (result.find_max !== null) {
     const { rate, p99_ms: bound, steps } = result.find_max;
-    const limiting = steps.filter((step) => !step.ok).toSorted((one, other) => one.rate - other.rate)[0];
-    const isGenerators = limiting?.reason.endsWith(GENERATOR_LIMITED) ?? false;
+    const isGenerators = limitOf(steps)?.endsWith(GENERATOR_LIMITED) ?? false;
     lines.push(
       rate === 0
         ? `No rate kept p99 within ${formatMs(bound)}.`

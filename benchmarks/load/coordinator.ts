@@ -10,20 +10,11 @@ import { type Fault, Guarantees, Violations } from '../../core/checks/violation.
 import { DunlinError, errorOfCode } from '../../core/errors.js';
 import { formatCount, formatMs, formatShare } from '../../reports/format.js';
 import { monotonicMs } from './clock.js';
-import { judgeStep, RateSearch } from './find-max.js';
+import { highestRate, type SearchOptions, searchRate } from './find-max.js';
 import { populate } from './generator.js';
 import { Histogram, summarise } from './histogram.js';
 import type { Interval } from './live.js';
-import {
-  addCounters,
-  type Command,
-  type Counters,
-  emptyCounters,
-  type GeneratorPort,
-  type Report,
-  type RunPlan,
-  type Stats,
-} from './messages.js';
+import type { Command, GeneratorPort, Report, RunPlan, Stats } from './messages.js';
 import type { Population } from './population.js';
 import {
   describeMachine,
@@ -34,6 +25,8 @@ import {
   verdictLine,
 } from './result.js';
 import { parseTarget } from './socket.js';
+import { GENERATOR_CPU_MAX, isBusy, Stepper } from './steps.js';
+import { addUp, backlogOf, type Totals } from './totals.js';
 
 const POLL_MS = 1_000;
 /** While something is waited for. */
@@ -45,11 +38,6 @@ const CONNECT_MS = 30_000;
 const FOUND_MS = 60_000;
 /** Between the command to start and the first arrival, so that every process has heard it. */
 const HEAD_START_MS = 200;
-/** A step of the search is measured after it has run for this long. */
-const WARM_UP_MS = 2_000;
-/** Above these the generator is the bottleneck, not the server. */
-const GENERATOR_CPU_MAX = 0.85;
-const GENERATOR_LAG_MS_MAX = 50;
 /** Share of the seconds in which that must be so before the run as a whole is called limited by the generator. */
 const BOTTLENECK_SHARE = 0.05;
 /** Bars of the latency chart to a factor of ten. */
@@ -57,74 +45,16 @@ const BARS_PER_DECADE = 12;
 
 export interface RunOptions {
   readonly plan: RunPlan;
-  readonly findMax: { readonly p99Ms: number; readonly stepMs: number } | null;
+  /** Searches for the highest rate, from the workload's on; null: sends at the workload's rate for its duration. */
+  readonly findMax: Pick<SearchOptions, 'p99Ms' | 'stepMs'> | null;
+  /** Makes steps of its own, in place of both. */
+  readonly drive?: (stepper: Stepper) => Promise<void>;
   readonly makePort: () => GeneratorPort;
   /** Once a second, and whenever a phase begins. */
   readonly onInterval?: (interval: Interval) => void;
   /** A line for the reader. */
   readonly say?: (line: string) => void;
   readonly onViolation?: (violation: ShownViolation) => void;
-}
-
-interface Totals {
-  counters: Counters;
-  rejected: Map<number, number>;
-  violations: Violations;
-  interval: Histogram;
-  connections: number;
-  wanted: number;
-  unfounded: number;
-  inFlight: number;
-  isSending: boolean;
-  waiting: number;
-  readsWaiting: number;
-  exhausted: boolean;
-  lagMs: number;
-  cpu: number;
-}
-
-function addUp(all: readonly Stats[]): Totals {
-  const totals: Totals = {
-    counters: emptyCounters(),
-    rejected: new Map(),
-    violations: new Violations(),
-    interval: new Histogram(),
-    connections: 0,
-    wanted: 0,
-    unfounded: 0,
-    inFlight: 0,
-    isSending: false,
-    waiting: 0,
-    readsWaiting: 0,
-    exhausted: true,
-    lagMs: 0,
-    cpu: 0,
-  };
-  for (const stats of all) {
-    addCounters(totals.counters, stats.counters);
-    addMap(totals.rejected, stats.rejected);
-    totals.violations.absorb([], stats.tally);
-    totals.interval.addState(stats.interval);
-    totals.connections += stats.connections;
-    totals.wanted += stats.wanted;
-    totals.unfounded += stats.unfounded;
-    totals.inFlight += stats.inFlight;
-    totals.isSending ||= stats.isSending;
-    totals.waiting += stats.waiting;
-    totals.readsWaiting += stats.readsWaiting;
-    totals.exhausted &&= stats.exhausted;
-    totals.lagMs = Math.max(totals.lagMs, stats.lagMs);
-    totals.cpu = Math.max(totals.cpu, stats.cpu);
-  }
-  return totals;
-}
-
-function addMap<K>(to: Map<K, number>, from: ReadonlyMap<K, number>): void {
-  for (const [key, count] of from) to.set(key, (to.get(key) ?? 0) + count);
-}
-
-function backlogOf(totals: Totals): number {
-  return Math.max(0, totals.counters.expected - totals.counters.seen);
 }
 
 /** Fails with a sentence if nothing listens at the address. */
@@ -185,6 +115,7 @@ export class LoadRun {
   #busySeconds = 0;
   #seconds = 0;
   #cpuMax = 0;
+  #cpuOfAllMax = 0;
   #lagMaxMs = 0;
 
   constructor(options: RunOptions) {
@@ -362,7 +293,8 @@ export class LoadRun {
     series.generator_cpu.push(round(interval.generatorCpu));
     if (this.#phase !== 'sending') return;
     this.#seconds++;
-    if (isBusy(interval.generatorCpu, interval.generatorLagMs)) this.#busySeconds++;
+    if (isBusy(this.#last)) this.#busySeconds++;
+    this.#cpuOfAllMax = Math.max(this.#cpuOfAllMax, this.#last.cpuOfAll);
     this.#cpuMax = Math.max(this.#cpuMax, interval.generatorCpu);
     this.#lagMaxMs = Math.max(this.#lagMaxMs, interval.generatorLagMs);
   }
@@ -429,11 +361,26 @@ export class LoadRun {
     this.#tellAll({ type: 'start', atMs: this.#startMs });
     await sleep(HEAD_START_MS);
     let steps: FindMaxStep[] = [];
-    if (this.#options.findMax === null) await this.#sendFor(this.#plan.workload.durationMs);
-    else steps = await this.#search(this.#options.findMax);
+    const { drive, findMax, say } = this.#options;
+    const { ratePerSecond: startRate, durationMs } = this.#plan.workload;
+    if (drive !== undefined) await drive(this.#stepper());
+    else if (findMax === null) await this.#sendFor(durationMs);
+    else steps = await searchRate(this.#stepper(), { ...findMax, startRate, say });
     this.#tellAll({ type: 'stop', atMs: monotonicMs() });
     this.#sentUntilMs = monotonicMs();
     return steps;
+  }
+
+  #stepper(): Stepper {
+    return new Stepper({
+      startMs: this.#startMs,
+      drainMs: this.#plan.workload.drainMs,
+      isStopped: () => this.#stopRequested || this.#failure !== undefined,
+      tellAll: (command) => this.#tellAll(command),
+      pause: (ms) => this.#pause(ms),
+      observe: () => this.#observe(),
+      waitFor: (withinMs, done) => this.#waitFor(withinMs, done),
+    });
   }
 
   async #sendFor(durationMs: number): Promise<void> {
@@ -446,73 +393,6 @@ export class LoadRun {
       const totals = await this.#observe();
       if (totals.exhausted && totals.waiting === 0) break;
     }
-  }
-
-  async #search(options: { readonly p99Ms: number; readonly stepMs: number }): Promise<FindMaxStep[]> {
-    const search = new RateSearch(this.#plan.workload.ratePerSecond);
-    const steps: FindMaxStep[] = [];
-    this.#options.say?.(stepHead());
-    for (let rate = search.next(); rate !== undefined && !this.#stopRequested; rate = search.next()) {
-      const step = await this.#step(rate, options);
-      if (this.#stopRequested) break;
-      steps.push(step);
-      this.#options.say?.(stepLine(step));
-      const hasViolation = this.#last.violations.total > 0;
-      search.report(rate, { ok: step.ok, stop: hasViolation });
-      if (!step.ok && !(await this.#settleDown())) break;
-    }
-    return steps;
-  }
-
-  /** After a step that was too much: nothing is sent until what is under way has arrived. */
-  async #settleDown(): Promise<boolean> {
-    this.#tellAll({ type: 'stop', atMs: monotonicMs() });
-    const isOver = (totals: Totals): boolean => !totals.isSending && totals.inFlight === 0 && backlogOf(totals) === 0;
-    return this.#waitFor(this.#plan.workload.drainMs, isOver);
-  }
-
-  async #step(rate: number, options: { readonly p99Ms: number; readonly stepMs: number }): Promise<FindMaxStep> {
-    this.#tellAll({ type: 'rate', ratePerSecond: rate, fromMs: monotonicMs() - this.#startMs });
-    await this.#pause(WARM_UP_MS);
-    const before = (await this.#observe()).counters;
-    const fromMs = this.#lastPollMs;
-    const latencies = new Histogram();
-    let busy = 0;
-    let polls = 0;
-    let cpu = 0;
-    while (monotonicMs() < fromMs + options.stepMs && !this.#stopRequested) {
-      await this.#pause(Math.min(POLL_MS, options.stepMs));
-      const totals = await this.#observe();
-      latencies.add(totals.interval);
-      polls++;
-      cpu = Math.max(cpu, totals.cpu);
-      if (isBusy(totals.cpu, totals.lagMs)) busy++;
-    }
-    const seconds = (this.#lastPollMs - fromMs) / 1_000;
-    const after = this.#last.counters;
-    const summary = summarise(latencies);
-    const sent = (after.sent - before.sent) / seconds;
-    const reason = judgeStep({
-      rate,
-      sentPerSecond: sent,
-      ackedPerSecond: (after.acked - before.acked) / seconds,
-      p99Ms: summary?.p99 ?? Number.POSITIVE_INFINITY,
-      boundMs: options.p99Ms,
-      violations: this.#last.violations.total,
-      generatorBusyShare: busy / Math.max(1, polls),
-    });
-    return {
-      rate,
-      sent_per_s: Math.round(sent),
-      delivered_per_s: Math.round((after.delivered - before.delivered) / seconds),
-      p50_ms: summary?.p50 ?? null,
-      p95_ms: summary?.p95 ?? null,
-      p99_ms: summary?.p99 ?? null,
-      backlog: backlogOf(this.#last),
-      generator_cpu: Math.round(cpu * 100) / 100,
-      ok: reason === 'ok',
-      reason,
-    };
   }
 
   /** Everybody comes online, and everything must arrive. Judges again and again until it has, or until time is up. */
@@ -567,7 +447,6 @@ export class LoadRun {
     const population = this.#population;
     const durationS = Math.max(0.001, (this.#sentUntilMs - this.#startMs) / 1_000);
     const { trace, workload } = this.#plan;
-    const best = steps.filter((step) => step.ok).reduce((max, step) => Math.max(max, step.rate), 0);
     const result: LoadResult = {
       verdict: '',
       ok: verdict.isClean && this.#last.inFlight === 0 && this.#last.waiting === 0,
@@ -612,7 +491,10 @@ export class LoadRun {
       duration_s: round(durationS),
       drain_s: round(drainMs / 1_000),
       series: this.#series,
-      find_max: this.#options.findMax === null ? null : { p99_ms: this.#options.findMax.p99Ms, rate: best, steps },
+      find_max:
+        this.#options.findMax === null
+          ? null
+          : { p99_ms: this.#options.findMax.p99Ms, rate: highestRate(steps), steps },
       trace: null,
       machine: describeMachine(),
       workload,
@@ -628,7 +510,9 @@ export class LoadRun {
   #describeGenerator(): LoadResult['generator'] {
     const share = this.#seconds === 0 ? 0 : this.#busySeconds / this.#seconds;
     const bottleneck = share > BOTTLENECK_SHARE;
-    const facts = `${formatShare(this.#cpuMax)} of a core at most, ${formatMs(this.#lagMaxMs)} late at most`;
+    const { processes } = this.#plan;
+    const all = processes === 1 ? '' : `, its ${processes} processes together ${formatShare(this.#cpuOfAllMax)}`;
+    const facts = `${formatShare(this.#cpuMax)} of a core at most${all}, ${formatMs(this.#lagMaxMs)} late at most`;
     const remedy =
       this.#cpuMax > GENERATOR_CPU_MAX
         ? 'Give it more --processes, or a lower --rate'
@@ -637,8 +521,9 @@ export class LoadRun {
       ? `The generator was itself the bottleneck in ${this.#busySeconds} of ${this.#seconds} seconds (${facts}), so the latencies hold its own delay. ${remedy}.`
       : `The generator kept up (${facts}).`;
     return {
-      processes: this.#plan.processes,
-      cpu: Math.round(this.#cpuMax * 100) / 100,
+      processes,
+      cpu: round(this.#cpuMax),
+      cpu_of_all: round(this.#cpuOfAllMax),
       lag_ms: Math.round(this.#lagMaxMs * 10) / 10,
       bottleneck,
       sentence,
@@ -670,32 +555,8 @@ function round(value: number): number {
   return Math.round(value * 100) / 100;
 }
 
-function isBusy(cpu: number, lagMs: number): boolean {
-  return cpu > GENERATOR_CPU_MAX || lagMs > GENERATOR_LAG_MS_MAX;
-}
-
 function describeOutages(outages: readonly number[]): LoadResult['cut_off_ms'] {
   if (outages.length === 0) return null;
   const sorted = outages.toSorted((a, b) => a - b);
   return { cuts: sorted.length, median: round(sorted[Math.floor(sorted.length / 2)]!), max: round(sorted.at(-1)!) };
-}
-
-const STEP_COLUMNS = ['rate', 'sent/s', 'delivered/s', 'p50', 'p95', 'p99', 'backlog', 'generator'];
-
-function stepHead(): string {
-  return `${STEP_COLUMNS.map((name) => name.padStart(12)).join('')}   outcome`;
-}
-
-function stepLine(step: FindMaxStep): string {
-  const cells = [
-    formatCount(step.rate),
-    formatCount(step.sent_per_s),
-    formatCount(step.delivered_per_s),
-    formatMs(step.p50_ms),
-    formatMs(step.p95_ms),
-    formatMs(step.p99_ms),
-    formatCount(step.backlog),
-    formatShare(step.generator_cpu),
-  ];
-  return `${cells.map((cell) => cell.padStart(12)).join('')}   ${step.reason}`;
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { GENERATOR_LIMITED, judgeStep, RateSearch, type StepMeasurement } from './find-max.js';
+import { GENERATOR_LIMITED, judgeStep, RateSearch } from './find-max.js';
+import type { StepFigures } from './result.js';
 
 /** Searches a server that holds up to `capacity`. */
 function search(start: number, capacity: number): { best: number; rates: number[] } {
@@ -26,6 +27,19 @@ test('finds the highest rate of any server to within a fifth, in few steps, from
   );
 });
 
+test('a coarser search takes fewer steps', () => {
+  const rates = (precision: number): number => {
+    const finder = new RateSearch(1_000, { precision });
+    let steps = 0;
+    for (let rate = finder.next(); rate !== undefined; rate = finder.next(), steps++) {
+      finder.report(rate, { ok: rate <= 5_500, stop: false });
+    }
+    assert.ok(finder.best <= 5_500 && finder.best * precision >= 5_500);
+    return steps;
+  };
+  assert.ok(rates(1.5) < rates(1.05));
+});
+
 test('a violation ends the search', () => {
   const finder = new RateSearch(1_000);
   finder.report(finder.next()!, { ok: true, stop: false });
@@ -39,20 +53,30 @@ test('a server that holds nothing gives 0', () => {
 });
 
 test('a step holds or fails for one reason, and says when the generator may be to blame', () => {
-  const good: StepMeasurement = {
+  const good: StepFigures = {
     rate: 1_000,
-    sentPerSecond: 990,
-    ackedPerSecond: 985,
-    p99Ms: 80,
-    boundMs: 100,
+    sent_per_s: 990,
+    acked_per_s: 985,
+    delivered_per_s: 2_000,
+    rejected_per_s: 0,
+    p50_ms: 5,
+    p95_ms: 40,
+    p99_ms: 80,
+    accepted_p99_ms: 70,
+    backlog: 10,
+    outstanding: 4,
     violations: 0,
-    generatorBusyShare: 0.9,
+    generator_cpu: 0.9,
+    generator_cpu_of_all: 1.7,
+    generator_lag_ms: 60,
+    generator_busy_share: 0.9,
   };
-  assert.equal(judgeStep(good), 'ok', 'a late generator only makes it look worse');
-  assert.equal(judgeStep({ ...good, p99Ms: 101 }), `p99 is above 100 ms; ${GENERATOR_LIMITED}`);
-  assert.equal(judgeStep({ ...good, p99Ms: 101, generatorBusyShare: 0.1 }), 'p99 is above 100 ms');
-  assert.equal(judgeStep({ ...good, p99Ms: Number.POSITIVE_INFINITY, generatorBusyShare: 0 }), 'p99 is above 100 ms');
-  assert.match(judgeStep({ ...good, sentPerSecond: 800 }), /^the clients could not send as much/);
-  assert.match(judgeStep({ ...good, ackedPerSecond: 900 }), /^the server did not keep up/);
-  assert.equal(judgeStep({ ...good, violations: 1 }), 'a guarantee was violated');
+  const judge = (change: Partial<StepFigures>): string => judgeStep({ ...good, ...change }, 100);
+  assert.equal(judge({}), 'ok', 'a late generator only makes it look worse');
+  assert.equal(judge({ p99_ms: 101 }), `p99 is above 100 ms; ${GENERATOR_LIMITED}`);
+  assert.equal(judge({ p99_ms: 101, generator_busy_share: 0.1 }), 'p99 is above 100 ms');
+  assert.equal(judge({ p99_ms: null, generator_busy_share: 0 }), 'p99 is above 100 ms');
+  assert.match(judge({ sent_per_s: 800 }), /^the clients could not send as much/);
+  assert.match(judge({ acked_per_s: 900 }), /^the server did not keep up/);
+  assert.equal(judge({ violations: 1 }), 'a guarantee was violated');
 });

@@ -33,6 +33,7 @@ import { warmUpOf } from './workload.js';
 
 /** What is due is sent this often; also the worst that the loop itself adds to a latency when it is idle. */
 const LOOP_MS = 2;
+const IDLE_LOOP_MS = 10;
 /** Cores are called when something is due, or up to this much later: acks wait 200 ms, so this is fine enough. */
 const SCAN_MS = 10;
 /** Frames of a message shown with a violation. */
@@ -115,6 +116,7 @@ export class Generator implements DeviceHost {
   #live = 0;
   #wanted = 0;
   readonly #interval = new Histogram();
+  readonly #accepted = new Histogram();
   readonly #all = new Histogram();
   readonly #warmUp = new Histogram();
   readonly #steady = new Histogram();
@@ -132,10 +134,16 @@ export class Generator implements DeviceHost {
   #draining = false;
   #finished = false;
   #nowMs = 0;
+  /** Server's times are those of the wall clock. */
+  readonly #wallLessMonotonicMs = Date.now() - monotonicMs();
   #loopDueMs = 0;
   #scanDueMs = 0;
   #cutDueMs = Number.POSITIVE_INFINITY;
+  #stormDueMs = Number.POSITIVE_INFINITY;
+  /** Of this process; 0: any number. */
+  #outstandingMax = 0;
   #connectTokens = 0;
+  #connectTokensMax = 0;
   #connectFilledMs = 0;
   #lagMs = 0;
   #cpuSince = process.cpuUsage();
@@ -222,8 +230,11 @@ export class Generator implements DeviceHost {
     this.#countFanout();
     this.#makeDevices(ownUsers);
     this.#nowMs = monotonicMs();
+    this.#connectTokensMax = Math.max(1, plan.connectsPerSecond / plan.processes / 10);
     this.#connectFilledMs = this.#nowMs;
+    this.#outstandingMax = Math.ceil(plan.workload.outstandingMax / plan.processes);
     this.#wakes = new WakeQueue(SCAN_MS, this.#nowMs);
+    this.#cpuSince = process.cpuUsage();
     this.#cpuSinceMs = this.#nowMs;
     this.#loopDueMs = this.#nowMs + LOOP_MS;
     this.#timer = setTimeout(() => this.#loop(), LOOP_MS);
@@ -289,10 +300,20 @@ export class Generator implements DeviceHost {
     this.#startMs = atMs;
     this.#warmUntilMs = atMs + warmUpOf(this.#plan.workload);
     this.#sending = true;
-    for (const histogram of [this.#interval, this.#all, this.#warmUp, this.#steady, this.#resumed, this.#ack])
+    for (const histogram of [
+      this.#interval,
+      this.#accepted,
+      this.#all,
+      this.#warmUp,
+      this.#steady,
+      this.#resumed,
+      this.#ack,
+    ])
       histogram.reset();
     this.#advance();
     this.#planCut(Math.max(atMs, this.#nowMs));
+    const { stormMs } = this.#plan.workload;
+    if (stormMs > 0) this.#stormDueMs = atMs + stormMs;
   }
 
   #advance(): void {
@@ -308,6 +329,7 @@ export class Generator implements DeviceHost {
   #drain(): void {
     this.#draining = true;
     this.#cutDueMs = Number.POSITIVE_INFINITY;
+    this.#stormDueMs = Number.POSITIVE_INFINITY;
     for (const device of this.#own) if (!this.#isOnline(device)) this.#connect(device);
   }
 
@@ -346,6 +368,7 @@ export class Generator implements DeviceHost {
       rejected: new Map(this.#rejected),
       tally: this.#verifier.checker.violations.tally,
       interval: this.#interval.state(),
+      accepted: this.#accepted.state(),
       connections: this.#live,
       wanted: this.#wanted,
       unfounded: this.#unfounded,
@@ -358,6 +381,7 @@ export class Generator implements DeviceHost {
       cpu: (cpu.user + cpu.system) / 1_000 / wallMs,
     });
     this.#interval.reset();
+    this.#accepted.reset();
     this.#lagMs = 0;
   }
 
@@ -372,19 +396,26 @@ export class Generator implements DeviceHost {
     this.#retryOverflow();
     this.#readDue(nowMs);
     if (nowMs >= this.#cutDueMs) this.#cutOne(nowMs);
+    if (nowMs >= this.#stormDueMs) this.#cutAll();
     if (nowMs >= this.#scanDueMs) this.#scan(nowMs);
     this.#flush(nowMs);
     if (this.#cutsToTell.length > 0) {
       this.#report({ type: 'cuts', process: this.#process, cuts: this.#cutsToTell });
       this.#cutsToTell = [];
     }
-    this.#loopDueMs = monotonicMs() + LOOP_MS;
-    this.#timer = setTimeout(() => this.#loop(), LOOP_MS);
+    // While nothing is to be sent, what answers and acknowledgements there are can wait a little.
+    const pauseMs = this.#sending ? LOOP_MS : IDLE_LOOP_MS;
+    this.#loopDueMs = monotonicMs() + pauseMs;
+    this.#timer = setTimeout(() => this.#loop(), pauseMs);
   }
 
   #sendDue(nowMs: number): void {
     const untilMs = Math.min(nowMs, this.#stopMs);
     while (this.#hasNext && this.#startMs + this.#next.atMs <= untilMs) {
+      if (this.#outstandingMax > 0) {
+        if (this.#inFlight.size >= this.#outstandingMax) break;
+        this.#next.atMs = nowMs - this.#startMs;
+      }
       const late = nowMs - (this.#startMs + this.#next.atMs);
       if (late > this.#lagMs) this.#lagMs = late;
       if (this.#gate === undefined || this.#gate.admit(this.#next)) this.#act(this.#next);
@@ -399,11 +430,10 @@ export class Generator implements DeviceHost {
 
   #scan(nowMs: number): void {
     this.#scanDueMs = nowMs + SCAN_MS;
-    this.#connectTokens = Math.min(
-      Math.max(1, this.#plan.connectsPerSecond / this.#plan.processes / 10),
-      this.#connectTokens +
-        ((nowMs - this.#connectFilledMs) * this.#plan.connectsPerSecond) / this.#plan.processes / 1_000,
-    );
+    const { connectsPerSecond, processes } = this.#plan;
+    const isFree = this.#connectTokensMax === Number.POSITIVE_INFINITY;
+    const filled = this.#connectTokens + ((nowMs - this.#connectFilledMs) * connectsPerSecond) / processes / 1_000;
+    this.#connectTokens = isFree ? this.#connectTokensMax : Math.min(this.#connectTokensMax, filled);
     this.#connectFilledMs = nowMs;
     this.#wakes.wake(nowMs, (device) => {
       if (device.core.wakeAtMs <= nowMs) device.tick(nowMs);
@@ -447,6 +477,13 @@ export class Generator implements DeviceHost {
       device.cut();
     }
     this.#planCut(nowMs);
+  }
+
+  /** Everybody at once, and all may come back at once. It counts as an outage: what it does to latencies is of interest. */
+  #cutAll(): void {
+    this.#stormDueMs = Number.POSITIVE_INFINITY;
+    this.#connectTokensMax = Number.POSITIVE_INFINITY;
+    for (const device of this.#own) device.cut();
   }
 
   // --- sending --------------------------------------------------------------------------------------------------------------------
@@ -619,7 +656,7 @@ export class Generator implements DeviceHost {
     const content = contentOf(frame.kind, frame.extra, payload);
     this.#verifier.delivered(device.index, conversation, seq, sender, frame.counter, content);
     if (why !== undefined) return;
-    this.#recordLatency(device, sender, tag.intendedMs);
+    this.#recordLatency(device, sender, tag.intendedMs, frame.time);
     const isFirst = device.index === this.#population.deviceStart[this.#population.deviceUser[device.index]!];
     const { readShare, readDelayMs } = this.#plan.workload;
     if (isFirst && !this.#draining && readShare > 0 && this.#readPrng.unit() < readShare) {
@@ -640,7 +677,7 @@ export class Generator implements DeviceHost {
     this.#verifier.wrong('G5', 'invented', sentence, device.index, -1, frame.seq);
   }
 
-  #recordLatency(device: Device, sender: number, intendedMs: number): void {
+  #recordLatency(device: Device, sender: number, intendedMs: number, loggedMs: number): void {
     const nowMs = this.#nowMs;
     const ms = nowMs - intendedMs;
     const touched = this.#cuts.touched(sender, device.index, intendedMs, nowMs);
@@ -649,6 +686,7 @@ export class Generator implements DeviceHost {
       return;
     }
     this.#interval.recordMs(ms);
+    this.#accepted.recordMs(Math.max(0, nowMs + this.#wallLessMonotonicMs - loggedMs));
     if (intendedMs < this.#warmUntilMs) {
       this.#warmUp.recordMs(ms);
       return;

@@ -13,6 +13,7 @@ import type { RunPlan } from './messages.js';
 import { localGenerator } from './processes.js';
 import { renderReport } from './report.js';
 import { type LoadResult, printViolation } from './result.js';
+import type { Stepper } from './steps.js';
 import { mergeWorkload, parseWorkload, type Workload } from './workload.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'dunlin-load-'));
@@ -53,12 +54,14 @@ function planOf(url: string, workload: Partial<Workload>, more: Partial<RunPlan>
 interface Hooks {
   readonly onInterval?: (interval: Interval, run: LoadRun) => void;
   readonly findMax?: { p99Ms: number; stepMs: number };
+  readonly drive?: (stepper: Stepper) => Promise<void>;
 }
 
 async function load(plan: RunPlan, hooks: Hooks = {}): Promise<LoadResult> {
   const run: LoadRun = new LoadRun({
     plan,
     findMax: hooks.findMax ?? null,
+    ...(hooks.drive === undefined ? {} : { drive: hooks.drive }),
     makePort: localGenerator,
     onInterval: (interval) => hooks.onInterval?.(interval, run),
   });
@@ -273,6 +276,57 @@ describe('whole runs', { concurrency: 4 }, () => {
       });
       assert.ok(result.find_max!.steps.length >= 1);
       assert.equal(result.find_max!.steps[0]!.rate, 100);
+    });
+  });
+
+  test('steps are made by whoever asks for them, and all of what they sent arrives', async () => {
+    await withServer({}, async (server) => {
+      const rates: number[] = [];
+      const result = await load(planOf(server.url, { ratePerSecond: 100 }), {
+        drive: async (stepper) => {
+          for (const rate of [200, 400]) {
+            const figures = await stepper.step({ rate, warmUpMs: 20, measureMs: 300 });
+            assert.ok(figures.sent_per_s > 0 && figures.delivered_per_s > 0 && figures.p99_ms !== null);
+            assert.ok(figures.accepted_p99_ms !== null && figures.generator_cpu_of_all >= figures.generator_cpu);
+            rates.push(figures.rate);
+          }
+          assert.ok(await stepper.settle());
+        },
+      });
+      assert.deepEqual(rates, [200, 400]);
+      assert.ok(result.ok, explain(result));
+      assert.equal(result.sent, result.acked);
+    });
+  });
+
+  test('with a bound on what is outstanding, a rate beyond all measure sends no more than is answered', async () => {
+    await withServer({}, async (server) => {
+      let most = 0;
+      const closed = { ratePerSecond: 1_000_000, outstandingMax: 10, warmUpMs: 0 };
+      const result = await load(planOf(server.url, closed), {
+        drive: async (stepper) => {
+          for (let step = 0; step < 5; step++) {
+            const before = await stepper.step({ rate: 1_000_000, warmUpMs: 0, measureMs: 60 });
+            most = Math.max(most, before.outstanding);
+          }
+        },
+      });
+      assert.ok(result.ok, explain(result));
+      assert.ok(most > 0 && most <= 10, `${most} outstanding`);
+      assert.ok(result.sent > 50, 'it went on');
+    });
+  });
+
+  test('a storm cuts every connection, and all come back', async () => {
+    await withServer({}, async (server) => {
+      const result = await load(planOf(server.url, { durationMs: 60_000, stormMs: 150 }), {
+        onInterval: ({ reconnects, connections, connectionsWanted }, run) => {
+          if (reconnects > 0 && connections === connectionsWanted) run.stop();
+        },
+      });
+      assert.ok(result.ok, explain(result));
+      assert.equal(result.reconnects.unplanned, result.connections.devices);
+      assert.equal(result.cut_off_ms!.cuts, result.connections.devices);
     });
   });
 

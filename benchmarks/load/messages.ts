@@ -108,6 +108,8 @@ export interface Stats {
   readonly tally: Tally;
   /** Delivery latency since the last poll. */
   readonly interval: HistogramState;
+  /** The same from when the server had logged the message. */
+  readonly accepted: HistogramState;
   readonly connections: number;
   readonly wanted: number;
   /** Groups of this process's users that are not created yet. */

@@ -51,15 +51,34 @@ export function emptySeries(): Series {
   };
 }
 
-export interface FindMaxStep {
+/** What a step at one rate came to. */
+export interface StepFigures {
   readonly rate: number;
   readonly sent_per_s: number;
+  readonly acked_per_s: number;
   readonly delivered_per_s: number;
+  /** Answers that refuse a send for now or for good. */
+  readonly rejected_per_s: number;
+  /** From the intended time to each receiving device; null if nothing arrived. */
   readonly p50_ms: number | null;
   readonly p95_ms: number | null;
   readonly p99_ms: number | null;
+  /** From the time of the log, which the server writes into what it has accepted, to each receiving device. */
+  readonly accepted_p99_ms: number | null;
   readonly backlog: number;
+  /** Sends without an outcome at the end. */
+  readonly outstanding: number;
+  /** Violations since the start of the run. */
+  readonly violations: number;
+  /** Most of a core that one generator process took in a second, and all of them together. */
   readonly generator_cpu: number;
+  readonly generator_cpu_of_all: number;
+  readonly generator_lag_ms: number;
+  /** Share of the seconds in which a generator process was short of processor time. */
+  readonly generator_busy_share: number;
+}
+
+export interface FindMaxStep extends StepFigures {
   readonly ok: boolean;
   /** Why it failed, or `ok`. */
   readonly reason: string;
@@ -110,7 +129,14 @@ export interface LoadResult {
   cut_off_ms: { cuts: number; median: number; max: number } | null;
   connections: { users: number; devices: number; online_devices: number };
   conversations: { groups: number; directs: number };
-  generator: { processes: number; cpu: number; lag_ms: number; bottleneck: boolean; sentence: string };
+  generator: {
+    processes: number;
+    cpu: number;
+    cpu_of_all: number;
+    lag_ms: number;
+    bottleneck: boolean;
+    sentence: string;
+  };
   duration_s: number;
   drain_s: number;
   series: Series;

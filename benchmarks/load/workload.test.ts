@@ -3,7 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { DunlinError } from '../../core/errors.js';
-import { DEFAULT_WORKLOAD_FILE } from './defaults.js';
+import { Prng } from '../../core/prng.js';
+import { DEFAULT_WORKLOAD_FILE, PROFILES, type Profile, readWorkload } from './defaults.js';
+import { drawPopulation, listOf, type Population } from './population.js';
 import { mergeWorkload, parseWorkload, WORKLOAD_FIELDS } from './workload.js';
 
 const defaults = parseWorkload(await readFile(DEFAULT_WORKLOAD_FILE, 'utf8'), 'default.yaml');
@@ -138,4 +140,18 @@ test('any text is either a workload or a DunlinError that names the file', () =>
     ),
     { numRuns: 500 },
   );
+});
+
+test('every profile is a whole workload, and its population is what its first line says', async () => {
+  const draw = async (profile: Profile): Promise<Population> =>
+    drawPopulation(await readWorkload(profile), 1, new Prng(1).fork('population'));
+  const hot = await draw('hot');
+  assert.deepEqual([hot.users, hot.groupCount, listOf(hot.groups, 0).length], [16, 1, 16]);
+  const group = await draw('group');
+  assert.deepEqual([group.users, group.groupCount, listOf(group.groups, 0).length], [1_024, 1, 1_024]);
+  for (const profile of PROFILES) {
+    const workload = await readWorkload(profile, { ratePerSecond: 3 });
+    assert.equal(workload.ratePerSecond, 3);
+    assert.equal(workload.stormMs > 0, profile === 'storm');
+  }
 });

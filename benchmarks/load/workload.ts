@@ -16,6 +16,8 @@ export interface Workload {
   onlineShare: number;
   ratePerSecond: number;
   arrivals: ArrivalProcess;
+  /** Above 0: no more messages than this are without an outcome at a time, and latency counts from when there was room. */
+  outstandingMax: number;
   durationMs: number;
   /** At most WARM_UP_SHARE of the duration: `warmUpOf`. */
   warmUpMs: number;
@@ -35,6 +37,8 @@ export interface Workload {
   readShare: number;
   readDelayMs: number;
   reconnectsPerMinute: number;
+  /** How long after the start all connections are cut at once, ms; 0: never. */
+  stormMs: number;
 }
 
 interface Field {
@@ -99,6 +103,7 @@ export const WORKLOAD_FIELDS: ReadonlyMap<string, Field> = new Map<string, Field
       read: (text) => (text === 'poisson' || text === 'constant' ? text : undefined),
     },
   ],
+  ['outstanding', whole('outstandingMax', 0, 10_000_000)],
   ['duration', duration('durationMs', 100, 7 * DAY_MS)],
   ['warm_up', duration('warmUpMs', 0, DAY_MS)],
   ['drain', duration('drainMs', 0, DAY_MS)],
@@ -117,6 +122,7 @@ export const WORKLOAD_FIELDS: ReadonlyMap<string, Field> = new Map<string, Field
   ['reads.share', share('readShare')],
   ['reads.delay', duration('readDelayMs', 0, DAY_MS)],
   ['reconnects.per_minute', share('reconnectsPerMinute')],
+  ['reconnects.storm', duration('stormMs', 0, 7 * DAY_MS)],
 ]);
 
 const SECTIONS: ReadonlySet<string> = new Set(
