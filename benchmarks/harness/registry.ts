@@ -6,4 +6,5 @@ export type Registry = Readonly<Record<string, () => Promise<{ readonly benchmar
 
 export const REGISTRY: Registry = {
   log: () => import('../log.js'),
+  peers: () => import('../peers.js'),
 };

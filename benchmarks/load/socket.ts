@@ -141,6 +141,13 @@ export class LoadSocket {
     this.#frame(Opcode.BINARY, bytes);
   }
 
+  /** Sends several messages, binary or text, with one write to the system; the bytes are copied. */
+  sendAll(messages: readonly Uint8Array[], isText = false): void {
+    this.#socket.cork();
+    for (const bytes of messages) this.#frame(isText ? Opcode.TEXT : Opcode.BINARY, bytes);
+    this.#socket.uncork();
+  }
+
   /** Cuts the connection as a lost network does: without a goodbye. */
   cut(): void {
     this.#closeReason ||= 'cut';
