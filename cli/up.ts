@@ -27,6 +27,7 @@ interface UpFlags {
   keys?: string;
   tlsKey?: string;
   tlsCert?: string;
+  log: 'disk' | 'memory';
   diskReserve: number;
   retain: number;
   framesPerSecond: number;
@@ -71,6 +72,11 @@ export function upCommand(): Command {
     .option('--keys <file or URL>', 'JWKS, JWK or PEM public key that signs the tokens')
     .option('--tls-key <file>', 'TLS private key, PEM')
     .option('--tls-cert <file>', 'TLS certificate chain, PEM')
+    .addOption(
+      new Option('--log <disk|memory>', 'memory: nothing is kept, all is gone when it ends')
+        .choices(['disk', 'memory'])
+        .default('disk'),
+    )
     .addOption(
       sized('--disk-reserve <size>', 'refuse new sends when the disk has less free', DISK_RESERVE_BYTES, '256m'),
     )
@@ -121,6 +127,7 @@ async function up(flags: UpFlags): Promise<void> {
     gateways: flags.gateways,
     ...(flags.keys === undefined ? {} : { keys: flags.keys }),
     ...(flags.tlsKey === undefined ? {} : { tls: { keyFile: flags.tlsKey, certFile: flags.tlsCert! } }),
+    log: flags.log,
     diskReserveBytes: flags.diskReserve,
     retainBytes: flags.retain,
     framesPerSecond: flags.framesPerSecond,
@@ -137,7 +144,7 @@ async function up(flags: UpFlags): Promise<void> {
     throw error;
   }
   announce(flags, backbone, admin.port, performance.now() - began);
-  process.exitCode = await untilStopped(backbone, signal, flags.drain);
+  process.exitCode = await untilStopped(backbone, signal, flags.drain, flags.log === 'disk');
   await admin.close();
 }
 
@@ -158,7 +165,7 @@ function announce(flags: UpFlags, backbone: Backbone, adminPort: number, tookMs:
 
   clients    ${url}
   operators  ${admin}/health  /ready  /metrics
-  data       ${backbone.dataDirectory}
+  data       ${flags.log === 'memory' ? 'in memory only: NOTHING SURVIVES the end of this process' : backbone.dataDirectory}
 
 Next, in another terminal:
   npx dunlin load --rate 1000 --duration 10s${urlFlag}${dataFlag}
@@ -181,7 +188,12 @@ function stopSignal(): Promise<string> {
 }
 
 /** Waits for a signal or a failure beyond repair; returns the exit code. */
-async function untilStopped(backbone: Backbone, signal: Promise<string>, drainMs: number): Promise<number> {
+async function untilStopped(
+  backbone: Backbone,
+  signal: Promise<string>,
+  drainMs: number,
+  isKept: boolean,
+): Promise<number> {
   const reason = await Promise.race([signal, backbone.failed]);
   if (reason instanceof Error) {
     console.error(`dunlin: ${reason.message}`);
@@ -190,6 +202,6 @@ async function untilStopped(backbone: Backbone, signal: Promise<string>, drainMs
   }
   console.error(`dunlin: ${reason}: draining for at most ${drainMs / 1000} s; once more ends at once.`);
   await backbone.close(drainMs);
-  console.error('dunlin: everything is on disk. Goodbye.');
+  console.error(isKept ? 'dunlin: everything is on disk. Goodbye.' : 'dunlin: nothing was kept. Goodbye.');
   return 0;
 }

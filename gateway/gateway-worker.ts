@@ -6,7 +6,7 @@ import { DunlinError } from '../core/errors.js';
 import { BATCH_LINGER_MS } from '../core/limits.js';
 import type { Clock } from '../core/ports.js';
 import { Doorbell } from '../engines/doorbell.js';
-import { openProducer, type ProducerHandle } from '../engines/log-disk/handles.js';
+import { openProducer, type ProducerHandle } from '../engines/open-log.js';
 import { RingReader } from '../engines/ring.js';
 import { ThreadOrder } from '../engines/thread-order.js';
 import { type EgressSource, Gateway } from './gateway.js';

@@ -3,19 +3,14 @@
  * store, lanes, gateways), keeps them alive, knows how they are, and ends them in the reverse order.
  */
 
-import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { DunlinError } from '../core/errors.js';
 import { StageId } from '../core/keys.js';
 import { BACKLOG_BYTES_MAX, RING_BYTES, YOUNG_GENERATION_MIB } from '../core/limits.js';
-import { Durability } from '../core/ports.js';
 import { type DataDirectory, openDataDirectory } from '../engines/data-directory.js';
 import { createDoorbell, Doorbell } from '../engines/doorbell.js';
-import type { ProducerHandle } from '../engines/log-disk/handles.js';
-
-import { createLog, type EmbeddedLog } from '../engines/log-disk/log.js';
+import type { ProducerHandle } from '../engines/open-log.js';
 import { createRing } from '../engines/ring.js';
-import { createStore, type EmbeddedStore } from '../engines/store-lmdb/store.js';
 import { ThreadOrder } from '../engines/thread-order.js';
 import { GATEWAY_METRICS_BYTES } from '../gateway/gateway-metrics.js';
 import type { GatewayWorkerData } from '../gateway/gateway-worker.js';
@@ -23,6 +18,7 @@ import { LANE_STATUS_BYTES, LaneFieldIndex } from './lane-status.js';
 import type { GatewayRing, LaneWorkerData } from './lane-worker.js';
 import { describeGateway, describeLane, type Metric } from './metrics.js';
 import { Supervised } from './supervise.js';
+import { type Bells, type Engines, openForgetful, openKept } from './wire-engines.js';
 
 export interface BackboneOptions {
   readonly host: string;
@@ -36,6 +32,8 @@ export interface BackboneOptions {
   /** JWKS file or URL, or a public key file; none: the development issuer, on loopback only. */
   readonly keys?: string;
   readonly tls?: { readonly keyFile: string; readonly certFile: string };
+  /** `memory`: nothing is kept, neither log nor state (engines/log-rings/handles.ts). */
+  readonly log?: 'disk' | 'memory';
   readonly diskReserveBytes: number;
   readonly retainBytes: number;
   readonly framesPerSecond: number;
@@ -122,8 +120,7 @@ class EmbeddedBackbone implements Backbone {
   readonly #gatewaysUp: Int32Array;
   /** Int32: 1 while new sends are refused because a lane is too far behind. */
   readonly #admission = new Int32Array(shared(4));
-  readonly #log: EmbeddedLog;
-  readonly #store: EmbeddedStore;
+  readonly #engines: Engines;
   readonly #fail: (error: Error) => void;
   #admissionTimer: NodeJS.Timeout | undefined;
   #port = 0;
@@ -133,14 +130,13 @@ class EmbeddedBackbone implements Backbone {
   private constructor(
     options: BackboneOptions,
     directory: DataDirectory,
-    engines: { log: EmbeddedLog; store: EmbeddedStore },
+    engines: Engines,
     threads: { lanes: LaneThread[]; gateways: GatewayThread[] },
     failure: { promise: Promise<Error>; fail: (error: Error) => void },
   ) {
     this.#options = options;
     this.#directory = directory;
-    this.#log = engines.log;
-    this.#store = engines.store;
+    this.#engines = engines;
     this.#lanes = threads.lanes;
     this.#gateways = threads.gateways;
     this.#gatewaysUp = new Int32Array(shared(4 * threads.gateways.length));
@@ -156,8 +152,7 @@ class EmbeddedBackbone implements Backbone {
       options.dataDirectory,
       options.partitions === undefined ? {} : { partitions: options.partitions },
     );
-    let log: EmbeddedLog | undefined;
-    let store: EmbeddedStore | undefined;
+    let engines: Engines | undefined;
     let backbone: EmbeddedBackbone | undefined;
     try {
       let fail: (error: Error) => void = () => {};
@@ -165,11 +160,10 @@ class EmbeddedBackbone implements Backbone {
         fail = resolve;
       });
       const failure = { promise, fail };
-      const plan = planThreads(options, directory.partitions);
-      log = await openLog(options, directory, plan, fail);
-      store = await createStore({ directory: join(directory.path, 'store'), fatal: fail });
-      const threads = plan(log.producers);
-      backbone = new EmbeddedBackbone(options, directory, { log, store }, threads, failure);
+      const { bells, plan } = planThreads(options, directory.partitions);
+      engines =
+        options.log === 'memory' ? openForgetful(directory, bells) : await openKept(directory, bells, options, fail);
+      backbone = new EmbeddedBackbone(options, directory, engines, plan(engines.producers), failure);
       await backbone.#startLanes();
       await backbone.#startGateways();
       backbone.#watchAdmission();
@@ -177,8 +171,7 @@ class EmbeddedBackbone implements Backbone {
     } catch (error) {
       if (backbone !== undefined) await backbone.close(0);
       else {
-        await log?.close();
-        await store?.close();
+        await engines?.close();
         directory.close();
       }
       throw error;
@@ -193,8 +186,22 @@ class EmbeddedBackbone implements Backbone {
     return this.#directory.path;
   }
 
-  #supervise(name: string, start: (restart: number) => Worker, onMessage: (message: unknown) => void): Supervised {
-    return new Supervised({ name, start, onMessage, warn: this.#options.warn, fatal: this.#fail, nowMs: now, later });
+  #supervise(
+    name: string,
+    start: (restart: number) => Worker,
+    onMessage: (message: unknown) => void,
+    restarts = true,
+  ): Supervised {
+    return new Supervised({
+      name,
+      start,
+      onMessage,
+      restarts,
+      warn: this.#options.warn,
+      fatal: this.#fail,
+      nowMs: now,
+      later,
+    });
   }
 
   // --- lanes --------------------------------------------------------------------------------------------------------------
@@ -219,6 +226,7 @@ class EmbeddedBackbone implements Backbone {
         `${lane.stage} lane ${lane.number}`,
         (n) => this.#laneWorker(lane, n),
         onMessage,
+        this.#engines.isKept,
       );
     });
     const broken = await Promise.race([running, this.failed]);
@@ -226,7 +234,7 @@ class EmbeddedBackbone implements Backbone {
   }
 
   #laneWorker(lane: LaneThread, restart: number): Worker {
-    const store = this.#store.port(lane.doorbell);
+    const store = this.#engines.storePort(lane.doorbell);
     lane.status.fill(0);
     Atomics.store(lane.order, 0, ThreadOrder.RUN);
     const gateways: GatewayRing[] =
@@ -241,7 +249,8 @@ class EmbeddedBackbone implements Backbone {
       kernel: this.#options.kernel ?? true,
       incarnation: this.#incarnation(restart),
       doorbell: lane.doorbell,
-      log: this.#log.handle,
+      log: this.#engines.log,
+      isLogKept: this.#engines.isKept,
       producer: lane.producer,
       store,
       gateways,
@@ -252,7 +261,7 @@ class EmbeddedBackbone implements Backbone {
     const name = `${lane.stage}-${lane.number}`;
     return new Worker(new URL('./lane-worker.js', import.meta.url), {
       workerData: data,
-      transferList: [store.port],
+      transferList: store === undefined ? [] : [store.port],
       name,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB },
     });
@@ -346,7 +355,7 @@ class EmbeddedBackbone implements Backbone {
     }
     for (const gateway of this.#gateways)
       if (!gateway.listening) problems.push(`gateway ${gateway.number} does not listen.`);
-    if (this.#log.isRefusing()) problems.push('the disk is nearly full: new sends are refused.');
+    if (this.#engines.isRefusing()) problems.push('the disk is nearly full: new sends are refused.');
     if (Atomics.load(this.#admission, 0) === 1) problems.push('the lanes are too far behind: new sends are refused.');
     if (this.#stopping) problems.push('draining.');
     return { healthy: this.#broken === undefined, ready: problems.length === 0, problems };
@@ -360,12 +369,9 @@ class EmbeddedBackbone implements Backbone {
       metrics.push(...describeGateway(gateway.number, gateway.supervised?.restarts ?? 0, gateway.metrics));
     ['conversation', 'user'].forEach((topic, number) => {
       const help = 'bytes appended to the log since the process started';
-      metrics.push({
-        name: 'dunlin_log_appended_bytes_total',
-        help,
-        labels: { topic },
-        value: this.#log.appendedBytes(number),
-      });
+      const value = this.#engines.appendedBytes(number);
+      if (value !== undefined)
+        metrics.push({ name: 'dunlin_log_appended_bytes_total', help, labels: { topic }, value });
     });
     const { ready } = this.status();
     metrics.push({ name: 'dunlin_ready', help: '1 while it takes traffic', labels: {}, value: ready ? 1 : 0 });
@@ -407,8 +413,7 @@ class EmbeddedBackbone implements Backbone {
       order,
       drainMs,
     );
-    await this.#log.close();
-    await this.#store.close();
+    await this.#engines.close();
     this.#directory.close();
   }
 
@@ -426,14 +431,10 @@ class EmbeddedBackbone implements Backbone {
   }
 }
 
-type Plan = ((producers: readonly ProducerHandle[]) => { lanes: LaneThread[]; gateways: GatewayThread[] }) & {
-  readonly gatewayBells: readonly SharedArrayBuffer[];
-  readonly conversationBells: readonly SharedArrayBuffer[];
-  readonly userBells: readonly SharedArrayBuffer[];
-};
+type Plan = (producers: readonly ProducerHandle[]) => { lanes: LaneThread[]; gateways: GatewayThread[] };
 
 /** Which threads there will be. Producers are numbered: gateways, then conversation lanes, then user lanes. */
-function planThreads(options: BackboneOptions, partitions: number): Plan {
+function planThreads(options: BackboneOptions, partitions: number): { bells: Bells; plan: Plan } {
   const laneCount = Math.min(options.lanes, partitions);
   const bells = (count: number): SharedArrayBuffer[] => Array.from({ length: count }, () => createDoorbell());
   const gatewayBells = bells(options.gateways);
@@ -472,38 +473,7 @@ function planThreads(options: BackboneOptions, partitions: number): Plan {
       ...userBells.map((bell, n) => makeLane('user', n, bell, producers[options.gateways + laneCount + n]!)),
     ],
   });
-  return Object.assign(plan, { gatewayBells, conversationBells, userBells });
-}
-
-async function openLog(
-  options: BackboneOptions,
-  directory: DataDirectory,
-  plan: Plan,
-  fatal: (error: Error) => void,
-): Promise<EmbeddedLog> {
-  const { partitions } = directory;
-  return await createLog({
-    directory: join(directory.path, 'log'),
-    topics: [
-      {
-        name: 'conversation',
-        partitions,
-        durability: Durability.BEFORE_READ,
-        guarded: true,
-        readers: plan.conversationBells,
-      },
-      { name: 'user', partitions, durability: Durability.LAZY, guarded: false, readers: plan.userBells },
-    ],
-    producers: [
-      ...plan.gatewayBells.map((doorbell) => ({ guarded: true, doorbell })),
-      ...plan.conversationBells.map((doorbell) => ({ guarded: false, doorbell })),
-      ...plan.userBells.map((doorbell) => ({ guarded: false, doorbell })),
-    ],
-    retainBytes: options.retainBytes,
-    diskReserveBytes: options.diskReserveBytes,
-    warn: options.warn,
-    fatal,
-  });
+  return { bells: { gateways: gatewayBells, conversationLanes: conversationBells, userLanes: userBells }, plan };
 }
 
 export async function startBackbone(options: BackboneOptions): Promise<Backbone> {

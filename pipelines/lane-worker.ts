@@ -7,9 +7,10 @@ import { StageId } from '../core/keys.js';
 import type { Clock, Egress } from '../core/ports.js';
 import type { Stage } from '../core/stage.js';
 import { Doorbell } from '../engines/doorbell.js';
-import { type LogHandle, openLog, openProducer, type ProducerHandle } from '../engines/log-disk/handles.js';
+import { type LogHandle, openLog, openProducer, type ProducerHandle } from '../engines/open-log.js';
 import { RingWriter } from '../engines/ring.js';
 import { openStorePort, type StoreHandle } from '../engines/store-lmdb/store-port.js';
+import { MemoryStore } from '../engines/store-memory.js';
 import { ThreadOrder } from '../engines/thread-order.js';
 import { ConversationStage } from './conversation/stage.js';
 import { Lane, LaneState } from './lane.js';
@@ -31,7 +32,10 @@ export interface LaneWorkerData {
   readonly doorbell: SharedArrayBuffer;
   readonly log: LogHandle;
   readonly producer: ProducerHandle;
-  readonly store: StoreHandle;
+  /** False: what was stepped over cannot be read again, so state is not committed. */
+  readonly isLogKept: boolean;
+  /** Undefined: in this thread's memory. */
+  readonly store: StoreHandle | undefined;
   /** By gateway number; empty for conversation lanes. */
   readonly gateways: readonly GatewayRing[];
   /** Int32 a gateway: 1 while it takes batches. */
@@ -105,7 +109,8 @@ function run(data: LaneWorkerData): void {
     createStage: (partition) => createStage(data, partition),
     log: openLog(data.log),
     producer: openProducer(data.producer),
-    store: openStorePort(data.store),
+    isLogKept: data.isLogKept,
+    store: data.store === undefined ? new MemoryStore() : openStorePort(data.store),
     egress: createEgress(data),
     clock,
     incarnation: data.incarnation,

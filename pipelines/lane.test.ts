@@ -39,8 +39,10 @@ class World {
   readonly #counters = new Map<string, number>();
   #incarnation = 0;
   #batchNumber = 0;
+  readonly #isLogKept: boolean;
 
-  constructor() {
+  constructor(isLogKept = true) {
+    this.#isLogKept = isLogKept;
     const topic = { partitions: PARTITIONS };
     this.log = new MemoryLog({
       topics: [
@@ -73,6 +75,7 @@ class World {
       createStage: (partition) => createStage(stageId, partition),
       log: this.log,
       producer,
+      isLogKept: this.#isLogKept,
       // Answers to the lane before are not the new one's.
       store: (this.store = new MemoryStore(this.store.contents)),
       egress: {
@@ -525,6 +528,26 @@ test('draining commits everything and then stops', () => {
     assert.equal(lane.state, LaneState.DRAINED);
     for (const partition of lane.partitions) assert.equal(partition.meta.offset, partition.offset);
   }
+});
+
+test('over a log that is not kept only cold inboxes are committed, and a lane drains all the same', () => {
+  const world = new World(false);
+  const random = new Prng(4);
+  for (let n = 0; n < 40; n++) {
+    world.send(random);
+    world.settle();
+  }
+  const commits = (stageId: Which): number => world.lanes.get(stageId)!.counters.commits;
+  assert.ok([...world.lanes.values()].every((lane) => lane.counters.entries > 0));
+  assert.equal(commits(StageId.CONVERSATION), 0);
+  // Nobody is connected: inboxes are written behind.
+  assert.ok(commits(StageId.USER) > 0);
+  for (const { meta } of [...world.lanes.values()].flatMap(({ partitions }) => partitions)) {
+    assert.equal(meta.deltaBytes + meta.baseBytes, 0);
+  }
+  for (const lane of world.lanes.values()) lane.drain();
+  world.settle();
+  assert.ok([...world.lanes.values()].every((lane) => lane.state === LaneState.DRAINED));
 });
 
 test('an output that the log refuses ends the lane: only a replay fills the hole', () => {

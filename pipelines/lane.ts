@@ -49,6 +49,8 @@ export interface LaneOptions {
   readonly log: Log;
   readonly producer: LogProducer;
   readonly store: Store;
+  /** False: nothing can be read again, so state is not committed, only cold data goes to the store. Default: true. */
+  readonly isLogKept?: boolean;
   /** Needed by user lanes. */
   readonly egress?: Egress;
   readonly clock: Clock;
@@ -128,7 +130,8 @@ export class Lane {
     this.#topic = options.stageId === StageId.CONVERSATION ? Topic.CONVERSATION : Topic.USER;
     const kind = options.stageId === StageId.CONVERSATION ? SourceKind.CONVERSATION : SourceKind.USER;
     this.#gathered = new Streams(sourceId(kind, options.partitions[0] ?? 0), Site.OUTBOX_SPLITS_GATHERED);
-    const context = { store: options.store, newTag: (partition: Partition) => this.#tagFor(partition) };
+    const { store, isLogKept = true } = options;
+    const context = { store, isLogKept, newTag: (partition: Partition) => this.#tagFor(partition) };
     this.#partitions = options.partitions.map((number) => {
       const stage = options.createStage(number);
       const outbox = new Outbox(kind, number, this.#gathered);

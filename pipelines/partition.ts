@@ -84,6 +84,8 @@ interface BaseExport {
 
 export interface PartitionContext {
   readonly store: Store;
+  /** False: nothing is ever folded again, so state is not committed. */
+  readonly isLogKept: boolean;
   /** A tag that no other request of this lane uses. */
   newTag(partition: Partition): number;
 }
@@ -148,7 +150,7 @@ export class Partition {
 
   /** Bytes that wait for a commit. */
   get uncommittedBytes(): number {
-    return this.stage.dirtyBytes + this.outbox.coldBytes;
+    return (this.#context.isLogKept ? this.stage.dirtyBytes : 0) + this.outbox.coldBytes;
   }
 
   // --- coming to be ----------------------------------------------------------------------------------------------------
@@ -320,6 +322,7 @@ export class Partition {
 
   wantsCommit(nowMs: number): boolean {
     if (this.#steps === 0 || this.#commit !== undefined) return false;
+    if (!this.#context.isLogKept && this.outbox.cold.size === 0) return false;
     return (
       this.uncommittedBytes >= COMMIT_BYTES ||
       this.#bytesSinceCommit >= RECOVERY_BYTES_MAX ||
@@ -332,6 +335,7 @@ export class Partition {
   get commitDueAtMs(): number {
     const commit = this.#commit;
     if (commit !== undefined) return commit.waiting || commit.isBlocked ? Infinity : commit.retryAtMs;
+    if (!this.#context.isLogKept && this.outbox.cold.size === 0) return Infinity;
     return this.#steps === 0 ? Infinity : this.#dirtySinceMs + COMMIT_INTERVAL_MS;
   }
 
@@ -339,10 +343,12 @@ export class Partition {
   beginCommit(outputs: Outputs, nowMs: number): void {
     const chunks: Uint8Array[] = [];
     let bytes = 0;
-    this.stage.exportDirty((chunk) => {
-      chunks.push(chunk.slice());
-      bytes += chunk.length;
-    });
+    if (this.#context.isLogKept) {
+      this.stage.exportDirty((chunk) => {
+        chunks.push(chunk.slice());
+        bytes += chunk.length;
+      });
+    }
     const cold = this.outbox.takeCold();
     const superseded: KeyRange[] = [];
     const meta = this.#nextMeta(bytes, superseded);

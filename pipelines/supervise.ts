@@ -13,6 +13,8 @@ export interface SuperviseOptions {
   readonly name: string;
   /** Starts the worker for the `restart`-th time (0: the first). */
   readonly start: (restart: number) => Worker;
+  /** False: one that ends by itself is beyond repair at once. */
+  readonly restarts?: boolean;
   readonly onMessage?: (message: unknown) => void;
   readonly warn: (sentence: string) => void;
   readonly fatal: (error: Error) => void;
@@ -62,6 +64,10 @@ export class Supervised {
     }
     const { name, warn, fatal, nowMs, later } = this.#options;
     const why = this.#error?.message ?? `it ended with code ${code}`;
+    if (this.#options.restarts === false) {
+      fatal(new Error(`${name} died, and cannot start again without a log that is kept: ${why}`));
+      return;
+    }
     const now = nowMs();
     this.#deaths.push(now);
     while (this.#deaths[0]! < now - RESTART_WINDOW_MS) this.#deaths.shift();
