@@ -5,6 +5,7 @@ import type { Benchmark } from './result.js';
 export type Registry = Readonly<Record<string, () => Promise<{ readonly benchmark: Benchmark }>>>;
 
 export const REGISTRY: Registry = {
+  'socket-to-socket': () => import('../socket-to-socket.js'),
   log: () => import('../log.js'),
   peers: () => import('../peers.js'),
 };
