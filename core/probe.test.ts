@@ -40,6 +40,17 @@ test('what is reached is counted, for the run that reached it', () => {
   assert.deepEqual([...inner.counts()], [['counter gap', 1]]);
 });
 
+test('sites that are put off fire no more', () => {
+  const probes = new Probes(new Prng(1));
+  const fires = (): boolean =>
+    Object.values(Site).some((site) => Array.from({ length: 100 }, () => probes.fires(site)).includes(true));
+  assert.equal(fires(), true);
+  const { fired } = probes;
+  probes.areSitesOff = true;
+  assert.equal(fires(), false);
+  assert.equal(probes.fired, fired);
+});
+
 test('a site is on in a quarter of runs, fires a quarter of the times, and is the same for the same run', () => {
   const RUNS = 400;
   const TIMES = 100;

@@ -121,6 +121,8 @@ export const Mark = {
   NEW_DEVICE_WAITED_FOR_THE_DISK: 101,
   NEW_DEVICE_LEFT_BEFORE_IT_WAS_SYNCED: 102,
   NEW_DEVICE_CAME_AGAIN_BEFORE_IT_WAS_SYNCED: 103,
+  // What a lane says that hung while another took over.
+  EGRESS_OF_A_DEPOSED_LANE: 104,
 } as const;
 
 /** Places where two ways are legal. */
@@ -174,6 +176,8 @@ export class Probes {
   readonly #fired = new Uint32Array(SITE_NAMES.length);
   /** How often any site fired. */
   fired = 0;
+  /** No site fires any more: what a world promises once nothing breaks must come true. */
+  areSitesOff = false;
   /** A generator a site, so that a new one does not shift the others; undefined: it is off. */
   readonly #sites: readonly (Prng | undefined)[];
 
@@ -190,8 +194,7 @@ export class Probes {
   }
 
   fires(site: number): boolean {
-    const fires = this.#sites[site]?.chance(1, ONE_IN) === true;
-    if (!fires) return false;
+    if (this.areSitesOff || this.#sites[site]?.chance(1, ONE_IN) !== true) return false;
     this.#fired[site]!++;
     this.fired++;
     return true;

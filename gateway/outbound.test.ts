@@ -52,6 +52,12 @@ class Bench {
     return connected;
   }
 
+  /** What a lane says, in one of its incarnations. */
+  deliverOf(source: number, incarnation: number, frame: Frame, target: Target): void {
+    this.outbound.deliver(egress([[encodeFrame(frame), [target]]], source, incarnation));
+    this.outbound.flush(this.nowMs);
+  }
+
   deliver(...entries: (readonly [Frame, ...Target[]])[]): void {
     this.outbound.deliver(egress(entries.map(([frame, ...targets]) => [encodeFrame(frame), targets] as const)));
     this.outbound.flush(this.nowMs);
@@ -187,6 +193,26 @@ test('presence and typing go to who is live, whatever the token', () => {
     socket.taken().map(({ kind }) => kind),
     [Kind.TYPING],
   );
+});
+
+test('what a lane still says outside of inboxes after its successor has spoken is dropped, what has a position is not', () => {
+  const bench = new Bench();
+  const { socket } = bench.connect(1);
+  const presence = (online: number): Frame => makeFrame({ kind: Kind.PRESENCE, convB: 7, extra: online });
+  const target = { connection: 1, flags: TargetFlag.TRANSIENT };
+  const says = (lane: number, incarnation: number, online: number): number[] => {
+    bench.deliverOf(lane, incarnation, presence(online), target);
+    return socket.taken().map(({ extra }) => extra);
+  };
+  assert.deepEqual(says(1, 8, 0), [0]);
+  assert.deepEqual(says(1, 9, 1), [1]);
+  assert.deepEqual(says(1, 8, 0), []);
+  assert.deepEqual(says(2, 8, 0), [0], 'another lane');
+  bench.deliverOf(1, 8, message(1), { connection: 1, position: 1 });
+  assert.deepEqual(socket.taken(), [{ ...message(1), inbox: 1 }]);
+  assert.deepEqual(says(1, 511, 1), [1]);
+  assert.deepEqual(says(1, 256, 0), [0], 'their numbers begin anew');
+  assert.deepEqual(says(1, 255, 1), []);
 });
 
 test('an answer about counters of an earlier token does not come ahead of what is sent anew', () => {

@@ -48,6 +48,8 @@ const LINK_WORDS = 5;
 const SCRATCH_BYTES = 256 * 1024;
 /** More than this is not held. */
 const HELD_BYTES_MAX = 2_048;
+/** Incarnations begin anew after 256 restarts: one that is lower by more than this is a later one. */
+const INCARNATIONS_BACK_MAX = 128;
 
 export class Outbound {
   readonly #options: OutboundOptions;
@@ -65,6 +67,10 @@ export class Outbound {
   readonly #message = new Uint8Array(MESSAGE_BYTES_MAX);
   readonly #messageView = viewOf(this.#message);
   readonly #readsTaken = makeFrame({ kind: Kind.READS_TAKEN });
+  /** By source: the incarnation of the latest lane that spoke. */
+  readonly #lanes = new Map<number, number>();
+  /** The present batch is of a lane that has a successor, who has spoken already. */
+  #isDeposed = false;
   #batches = 0;
   #framesOut = 0;
   #bytesOut = 0;
@@ -115,6 +121,7 @@ export class Outbound {
   /** Takes one batch into the pass. Its bytes are not needed any more afterwards. */
   deliver(batch: Batch): void {
     const { bytes, view } = batch;
+    this.#isDeposed = this.#isSucceeded(batch.header);
     let at: number = BatchAt.ENTRIES;
     for (let entry = 0; entry < batch.header.count; entry++) {
       const frameAt = at;
@@ -125,6 +132,17 @@ export class Outbound {
       for (let target = 0; target < count; target++, at += TARGET_BYTES) this.#target(bytes, view, frameAt, length, at);
     }
     this.#batches++;
+  }
+
+  /**
+   * A lane that hung while another took its partitions over goes on until it learns of it. What has a position is dropped where it
+   * comes twice; what has none, such as presence, would come behind what is newer.
+   */
+  #isSucceeded({ sourceId, sourceEpoch }: Batch['header']): boolean {
+    const latest = this.#lanes.get(sourceId) ?? 0;
+    if (sourceEpoch < latest && latest - sourceEpoch <= INCARNATIONS_BACK_MAX) return true;
+    this.#lanes.set(sourceId, sourceEpoch);
+    return false;
   }
 
   /** Ends the pass: everything goes out. */
@@ -165,7 +183,9 @@ export class Outbound {
       // What tells of counters must not come before outcomes that were dropped, and are asked for again, under a newer token.
       const isAhead = (kind === Kind.SENT || kind === Kind.INFO) && this.#isOfEarlierToken(session, view, at);
       if (isAhead) reached(Mark.ANSWER_NOT_AHEAD_OF_THE_INBOX);
-      if (sends(session.state) && !isAhead) this.#link(session, bytes, frameAt, length, 0, 0, flags);
+      if (this.#isDeposed) reached(Mark.EGRESS_OF_A_DEPOSED_LANE);
+      if (sends(session.state) && !isAhead && !this.#isDeposed)
+        this.#link(session, bytes, frameAt, length, 0, 0, flags);
       else this.#options.metrics.add(Counter.transient_dropped_total);
       return;
     }

@@ -130,6 +130,8 @@ export class Lane {
     this.#topic = options.stageId === StageId.CONVERSATION ? Topic.CONVERSATION : Topic.USER;
     const kind = options.stageId === StageId.CONVERSATION ? SourceKind.CONVERSATION : SourceKind.USER;
     this.#gathered = new Streams(sourceId(kind, options.partitions[0] ?? 0), Site.OUTBOX_SPLITS_GATHERED);
+    // By it a gateway tells what a lane says that was deposed.
+    this.#gathered.begin(0, options.incarnation);
     const { store, isLogKept = true } = options;
     const context = { store, isLogKept, newTag: (partition: Partition) => this.#tagFor(partition) };
     this.#partitions = options.partitions.map((number) => {

@@ -303,6 +303,7 @@ export class World {
   #heal(): boolean {
     const { context, backbone } = this;
     context.isHealing = true;
+    context.probes.areSitesOff = true;
     backbone.heal();
     this.network.heal();
     for (const device of this.devices) {

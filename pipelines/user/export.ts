@@ -38,7 +38,10 @@ export function exportDirty(state: UserState, sink: ChunkSink): void {
   const writer = new RecordWriter(sink, STORE_CHUNK_BYTES);
   state.exportRun++;
   const blobs = { next: 0 };
-  if (state.partitionDirty) writePartition(state, writer);
+  if (state.partitionDirty) {
+    writePartition(state, writer);
+    writeWindow(state, writer);
+  }
   for (let i = 0; i < state.droppedEntries.length; i += 2) {
     writer.begin(RecordType.DROP_ENTRY, 17);
     writer.u64(state.droppedEntries[i]!);
@@ -72,7 +75,10 @@ export function exportPart(state: UserState, cursor: number, bytes: number, sink
   const writer = new RecordWriter(sink, STORE_CHUNK_BYTES);
   state.exportRun++;
   const blobs = { next: 0 };
-  if (cursor === 0) writePartition(state, writer);
+  if (cursor === 0) {
+    writePartition(state, writer);
+    writeWindow(state, writer);
+  }
   let row = cursor;
   for (; row < state.users.rowLimit && writer.total < bytes; row++) {
     if (!state.users.isLive(row)) continue;
@@ -96,6 +102,11 @@ function writePartition(state: UserState, writer: RecordWriter): void {
     writer.f64(state.seenSeq[source]!);
     writer.f64(state.seenIndex[source]!);
   }
+}
+
+function writeWindow(state: UserState, writer: RecordWriter): void {
+  writer.begin(RecordType.WINDOW, 5);
+  writer.u32(state.generationWindow);
 }
 
 function writeUser(state: UserState, writer: RecordWriter, user: number): void {

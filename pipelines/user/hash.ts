@@ -51,7 +51,7 @@ function addWords(hash: number, u32: Uint32Array, from: number, to: number): num
 }
 
 export function hashState(state: UserState): number {
-  let h = add(0, state.generation);
+  let h = add(add(0, state.generation), state.generationWindow);
   for (let source = 0; source < state.conversationPartitions; source++) {
     h = add(add(h, state.seenSeq[source]!), state.seenIndex[source]!);
   }

@@ -46,6 +46,10 @@ export class Importer {
     const type = reader.u8();
     if (type === RecordType.PARTITION) return this.#partition(reader);
     if (type === RecordType.BLOB) return this.#blob(reader);
+    if (type === RecordType.WINDOW) {
+      this.#state.generationWindow = reader.u32();
+      return;
+    }
     const id = reader.u64();
     const user = state.ensureUser(lowWord(id), highWord(id));
     switch (type) {

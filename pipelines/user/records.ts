@@ -16,6 +16,7 @@
  * CHUNK         u64 user · u64 first · u64 last · u32 bytes · u32 serial · u64 deadline · u8 flags
  * DROP_ENTRY    u64 user · u64 position
  * DROP_CHUNK    u64 user · u32 serial
+ * WINDOW        u32 window in which the generation began                           left out: 0
  * UNSYNCED      u64 user · u8 n · n × (u8 device number, u64 offset)               follows USER, which clears the list
  * ```
  *
@@ -40,6 +41,7 @@ export const RecordType = {
   DROP_ENTRY: 9,
   DROP_CHUNK: 10,
   UNSYNCED: 11,
+  WINDOW: 12,
 } as const;
 
 /** Fills chunks with records. */

@@ -5,7 +5,7 @@ import { encodeDeviceTable } from '../../core/device-table.js';
 import { CloseCodes, ErrorCodes } from '../../core/errors.js';
 import { Flag, type Frame, Kind, makeFrame } from '../../core/frame.js';
 import { deviceKey } from '../../core/ids.js';
-import { SPILL_AGE_MS } from '../../core/limits.js';
+import { PRESENCE_WINDOW_MS, SPILL_AGE_MS } from '../../core/limits.js';
 import { MsgpackReader } from '../../core/msgpack.js';
 import { GapReason } from './deliver.js';
 import { type Egress, fanOutBatch, type LaneOptions, type StepResult, TestLane } from './testing.js';
@@ -68,8 +68,11 @@ class Bench extends TestLane {
 
 function bench(options: LaneOptions = {}): Bench {
   const lane = new Bench(options);
+  // In its own window no presence is told.
+  lane.nowMs -= PRESENCE_WINDOW_MS;
   lane.frames({ kind: Kind.GENERATION, extra: 1 });
   lane.run();
+  lane.nowMs += PRESENCE_WINDOW_MS;
   return lane;
 }
 
@@ -973,6 +976,28 @@ describe('presence', () => {
       [Kind.PRESENCE, 1],
       [Kind.TYPING, 0],
     ]);
+  });
+
+  it('waits for the next window when a new owner begins, who may have forgotten what was sent in this one', () => {
+    const lane = bench({ limits: { presenceUpdatesPerWindow: 1, presenceWindowMs: 1_000 } });
+    const notify = (extra: number): void =>
+      lane.frames({ kind: Kind.PRESENCE_NOTIFY, device: deviceKey(ADA, 0), convB: BO, extra, inbox: lane.nowMs });
+    const told = ({ egress }: StepResult): number[] =>
+      egress.filter(({ frame }) => frame.kind === Kind.PRESENCE).map(({ frame }) => frame.extra);
+    lane.connect(ADA, 1, 31);
+    lane.run();
+    notify(1);
+    assert.deepEqual(told(lane.run()), [1]);
+    lane.loseTail(lane.log.length - 1);
+    lane.crash();
+    lane.frames({ kind: Kind.GENERATION, extra: 2 });
+    notify(0);
+    assert.deepEqual(told(lane.run()), []);
+    lane.checkRestore();
+    lane.crash();
+    assert.deepEqual(told(lane.wait(999)), [], 'whoever starts from a checkpoint knows it, too');
+    assert.equal(lane.stage.wakeAtMs, lane.nowMs + 1);
+    assert.deepEqual(told(lane.wait(1)), [0]);
   });
 
   it('tells everybody’s state in the end, though a connection comes again in every window', () => {

@@ -166,6 +166,7 @@ function beginGeneration(state: UserState, generation: number): void {
   }
   reached(Mark.GENERATION_BEGUN);
   state.generation = Math.max(state.generation, generation);
+  state.generationWindow = Math.floor(state.nowMs / state.limits.presenceWindowMs);
   state.partitionDirty = true;
 }
 

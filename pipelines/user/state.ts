@@ -160,6 +160,8 @@ export class UserState {
   };
   /** Ownership of the partition: the high part of new positions. */
   generation = 0;
+  /** The window of updates in which the generation began: what was sent in it before may have been lost with the log's end. */
+  generationWindow = 0;
   /** The last batch taken from each conversation partition; −1: none. */
   readonly seenSeq: Float64Array;
   readonly seenIndex: Float64Array;

@@ -1,7 +1,8 @@
 /**
  * Presence and typing, on the side of the user who is told. At most `presenceUpdatesPerWindow` updates are sent in a window;
  * the rest waits, each subject with its latest state only, in order, for the next one. So bursts are thinned out and the last
- * state always follows.
+ * state always follows. In the window in which a new owner begins none is sent: what the one before sent in it may be forgotten,
+ * since a power failure takes the end of the USER log.
  *
  * Of a watched user the latest state stays known while the watch lasts: a connection that becomes live is told it again,
  * since updates are not kept and may have been lost on the way.
@@ -178,8 +179,10 @@ function wait(state: UserState, user: number, update: number): void {
 export function flushAtMs(state: UserState, user: number): number {
   const u32 = state.memory.u32;
   if (u32[user + UserAt.PENDING] === 0 || !isAnyLive(state, user)) return Infinity;
-  if (u32[user + UserAt.WINDOW_UPDATES]! < state.limits.presenceUpdatesPerWindow) return state.nowMs;
-  return (u32[user + UserAt.WINDOW]! + 1) * state.limits.presenceWindowMs;
+  const { presenceWindowMs, presenceUpdatesPerWindow } = state.limits;
+  const beginsMs = (state.generationWindow + 1) * presenceWindowMs;
+  if (u32[user + UserAt.WINDOW_UPDATES]! < presenceUpdatesPerWindow) return Math.max(state.nowMs, beginsMs);
+  return Math.max((u32[user + UserAt.WINDOW]! + 1) * presenceWindowMs, beginsMs);
 }
 
 /** Sends what waits, as far as the window has room. */
@@ -194,7 +197,11 @@ export function flushUpdates(state: UserState, user: number): void {
   }
   let next = 0;
   for (let update = u32[user + UserAt.FIRST_UPDATE]!; update !== 0; update = next) {
-    if (u32[user + UserAt.WINDOW_UPDATES]! >= limits.presenceUpdatesPerWindow || u32[user + UserAt.PENDING] === 0)
+    if (
+      window <= state.generationWindow ||
+      u32[user + UserAt.WINDOW_UPDATES]! >= limits.presenceUpdatesPerWindow ||
+      u32[user + UserAt.PENDING] === 0
+    )
       break;
     next = u32[update + UpdateAt.NEXT]!;
     if (u32[update + UpdateAt.PENDING] === 0) continue;
