@@ -74,8 +74,11 @@ export interface LogConsumer {
   poll(): Batch | undefined;
   /** One above the highest offset of the partition that survives a power failure. */
   durableEnd(partition: number): number;
-  /** One above the highest offset that could be polled now; 0 as long as it is not known. */
-  readableEnd(partition: number): number;
+  /**
+   * One above the highest offset that could be polled now; undefined as long as it is not known. Once it is, it is not below
+   * anything that was durable before this consumer was made, unless the log lost it.
+   */
+  readableEnd(partition: number): number | undefined;
   /** For logs that can lose what readers could have (docs/decisions/0013-honest-loss.md); undefined: not known yet. */
   loss?(partition: number): LogLoss | undefined;
   /** About how many bytes of log lie between what was polled and what could be polled now. */

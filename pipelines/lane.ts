@@ -254,6 +254,12 @@ export class Lane {
   /** True: the log says itself, or its end shows, that it lost something of a partition. */
   #seesLoss(consumer: LogConsumer): boolean {
     for (const partition of this.#open()) {
+      // Nothing needs to come where what was committed last is missing, so nothing would be compared.
+      const end = partition.isVerified ? undefined : consumer.readableEnd(partition.number);
+      if (end !== undefined && end < partition.offset) {
+        this.#lose(partition, end);
+        return true;
+      }
       const loss = consumer.loss?.(partition.number);
       if (loss === undefined || loss.count === 0) continue;
       this.#lose(partition, loss.from);
@@ -276,8 +282,8 @@ export class Lane {
     this.#consumer = consumer;
     for (const { number, offset } of open) {
       const end = consumer.readableEnd(number);
-      this.#startEnds.set(number, end);
-      if (end > 0 && end < offset) {
+      this.#startEnds.set(number, end ?? 0);
+      if (end !== undefined && end < offset) {
         this.#lose(this.#byNumber.get(number)!, end);
         return false;
       }

@@ -33,6 +33,8 @@ class World {
   lane: Lane;
   /** What the log says of itself, if it can. */
   loss: LogLoss | undefined;
+  /** The log is asked where it ends, and has answered. */
+  isEndKnown = true;
   #incarnation = 0;
   readonly #counters = new Map<number, number>();
 
@@ -52,6 +54,8 @@ class World {
       partitions: (topic) => this.log.partitions(topic),
       consumer: (topic, positions) => {
         const consumer = this.log.consumer(topic, positions);
+        const endOf = consumer.readableEnd.bind(consumer);
+        consumer.readableEnd = (partition) => (this.isEndKnown ? endOf(partition) : undefined);
         return this.loss === undefined
           ? consumer
           : Object.assign(consumer, {
@@ -185,6 +189,26 @@ test('the log ends one batch before what is committed', () => {
   world.lose(1);
   world.start();
   stopsForGood(world, /from offset 4 on \(offsets 4 to 4 had been read/);
+});
+
+test('the log ends before what is committed, which is known only after a while', () => {
+  for (const count of [1, 5]) {
+    const world = committed(5);
+    world.lose(count);
+    world.isEndKnown = false;
+    world.start();
+    if (count === 1) world.settle();
+    assert.deepEqual(world.lane.losses, []);
+    world.isEndKnown = true;
+    stopsForGood(world, new RegExp(`from offset ${5 - count} on`));
+  }
+});
+
+test('a log of which nothing is left', () => {
+  const world = committed(1);
+  world.lose(1);
+  world.start();
+  stopsForGood(world, /from offset 0 on \(offsets 0 to 0 had been read/);
 });
 
 test('the log lost what was committed, and has grown past it with other records', () => {

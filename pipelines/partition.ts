@@ -267,6 +267,11 @@ export class Partition {
 
   // --- what the log lost ----------------------------------------------------------------------------------------------------
 
+  /** The log is known to have what was committed last. */
+  get isVerified(): boolean {
+    return !this.#isUnverified;
+  }
+
   /** Where the log is to be read from: the last committed batch comes first once more, if it can be recognised. */
   get readFrom(): number {
     return this.#isUnverified ? this.offset - 1 : this.offset;

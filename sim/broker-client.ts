@@ -397,6 +397,8 @@ interface Reading {
   offset: number;
   epoch: number;
   end: number;
+  /** The end is that of all that was acknowledged. */
+  isEndKnown: boolean;
   loss: LogLoss | undefined;
   lostFrom: number;
   token: number;
@@ -417,6 +419,7 @@ class BrokerConsumer implements LogConsumer {
       offset,
       epoch: -1,
       end: 0,
+      isEndKnown: false,
       loss: undefined,
       lostFrom: -1,
       token: 0,
@@ -470,7 +473,10 @@ class BrokerConsumer implements LogConsumer {
       return;
     }
     const { losses, lostFrom } = answer.view;
-    const hasNews = answer.end > reading.end || answer.entries.length > 0 || reading.loss?.count !== losses;
+    const isEndKnown = reading.isEndKnown || answer.isWhole;
+    const isMore = answer.end > reading.end || answer.entries.length > 0;
+    const hasNews = isMore || isEndKnown !== reading.isEndKnown || reading.loss?.count !== losses;
+    reading.isEndKnown = isEndKnown;
     reading.loss = { count: losses, from: lostFrom };
     reading.end = Math.max(reading.end, answer.end);
     reading.entries.push(...answer.entries);
@@ -505,8 +511,9 @@ class BrokerConsumer implements LogConsumer {
     return this.#reading(partition).end;
   }
 
-  readableEnd(partition: number): number {
-    return this.#reading(partition).end;
+  readableEnd(partition: number): number | undefined {
+    const { end, isEndKnown } = this.#reading(partition);
+    return isEndKnown ? end : undefined;
   }
 
   loss(partition: number): LogLoss | undefined {

@@ -33,7 +33,14 @@ export interface ReadRequest {
 }
 
 export type ReadAnswer =
-  | { readonly is: 'entries'; readonly entries: readonly Entry[]; readonly end: number; readonly view: PartitionView }
+  | {
+      readonly is: 'entries';
+      readonly entries: readonly Entry[];
+      readonly end: number;
+      /** Nothing that was acknowledged before lies behind the end. */
+      readonly isWhole: boolean;
+      readonly view: PartitionView;
+    }
   /** What was read before is not in the log any more, from this offset on. */
   | { readonly is: 'lost'; readonly from: number }
   | { readonly is: 'retry'; readonly metadata: Metadata };
@@ -93,6 +100,8 @@ interface Parked {
 /** What a leader knows, for one epoch. */
 interface Leadership {
   readonly epoch: number;
+  /** Where its log ended when it began to lead: as long as its high watermark is below, more may have been acknowledged. */
+  readonly from: number;
   /** By broker: end of its log, and when it last had all. */
   readonly ends: number[];
   readonly completeUs: number[];
@@ -234,6 +243,7 @@ export class Broker {
     this.#fetchTokens[partition]!++;
     this.#leads[partition] = {
       epoch: view.leaderEpoch,
+      from: this.replicas[partition]!.end,
       ends: [],
       completeUs: view.inSync.reduce<number[]>((times, broker) => ((times[broker] = nowUs), times), []),
       proposed: undefined,
@@ -465,7 +475,8 @@ export class Broker {
       if (this.#leads[partition] !== lead) return answer({ is: 'retry', metadata: this.view });
       const { highWatermark: end } = replica;
       const entries = replica.entries.slice(offset, Math.min(end, offset + FETCH_ENTRIES_MAX));
-      answer({ is: 'entries', entries, end, view: this.#view(partition) });
+      const isWhole = this.#holdsLease && end >= lead.from;
+      answer({ is: 'entries', entries, end, isWhole, view: this.#view(partition) });
     };
     if (offset < replica.highWatermark) return reply();
     this.#park(lead.readers, reply);
