@@ -115,13 +115,9 @@ export interface Target {
 }
 
 /** One EGRESS batch: frames, each with the connections it goes to. */
-export function egress(
-  entries: readonly (readonly [Uint8Array, readonly Target[]])[],
-  source = 0,
-  incarnation = 0,
-): Batch {
+export function egress(entries: readonly (readonly [Uint8Array, readonly Target[]])[], source = 0, epoch = 0): Batch {
   const builder = new BatchBuilder();
-  builder.begin(BatchKind.EGRESS, source, 0, incarnation);
+  builder.begin(BatchKind.EGRESS, source, 0, epoch);
   for (const [frame, targets] of entries) {
     builder.frame(frame, 0, frame.length);
     builder.list();

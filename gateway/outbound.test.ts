@@ -53,8 +53,8 @@ class Bench {
   }
 
   /** What a lane says, in one of its incarnations. */
-  deliverOf(source: number, incarnation: number, frame: Frame, target: Target): void {
-    this.outbound.deliver(egress([[encodeFrame(frame), [target]]], source, incarnation));
+  deliverOf(source: number, epoch: number, frame: Frame, target: Target): void {
+    this.outbound.deliver(egress([[encodeFrame(frame), [target]]], source, epoch));
     this.outbound.flush(this.nowMs);
   }
 

@@ -23,6 +23,13 @@ export interface SavedState {
   readonly blocked: ReadonlySet<number>;
 }
 
+/** BLOCK, as far as it came: up to which position everything had come. */
+interface BlockChange {
+  readonly position: number;
+  readonly user: number;
+  readonly on: boolean;
+}
+
 interface Conversation {
   readonly a: number;
   readonly b: number;
@@ -45,9 +52,10 @@ export class AppState {
   /** The last of them is what the storage holds. */
   readonly #states: SavedState[] = [];
   #reads: HistoryEvent[] = [];
-  /** Whom the device was told to be blocked; the same as far as it is acknowledged. */
+  /** Whom the device was told to be blocked; the same as far as the last saved state had processed it, and what came behind. */
   #blocked: ReadonlySet<number> = new Set();
-  #acknowledged: ReadonlySet<number> = new Set();
+  #processed: ReadonlySet<number> = new Set();
+  #unprocessed: readonly BlockChange[] = [];
   /** Everything was lost: where it stands in a conversation shows with the first frame. */
   readonly #unplaced = new Set<Conversation>();
 
@@ -92,6 +100,14 @@ export class AppState {
     if (through > conversation.seenMax) return false;
     this.#rewind(conversation, through);
     return true;
+  }
+
+  /** Somebody adds the user to the group anew at `seq`: what a backup lacks of the time before is not told as lost. */
+  rejoins(a: number, b: number, seq: number): void {
+    const conversation = this.#of(a, b);
+    if (conversation.seen < conversation.seenMax && seq > conversation.seenMax) {
+      this.#rewind(conversation, conversation.seenMax);
+    }
   }
 
   /** The end, after a backup was brought back: what had been acknowledged since, and nothing came behind, is not missed. */
@@ -149,23 +165,23 @@ export class AppState {
 
   // --- the storage ----------------------------------------------------------------------------------------------------------------
 
-  /** BLOCK came. */
-  block(user: number, on: boolean): void {
-    const blocked = new Set(this.#blocked);
-    if (on) blocked.add(user);
-    else blocked.delete(user);
-    this.#blocked = blocked;
+  /** BLOCK came at a position. */
+  block(user: number, on: boolean, position: number): void {
+    const change = { position, user, on };
+    this.#blocked = changed(this.#blocked, [change]);
+    this.#unprocessed = [...this.#unprocessed, change];
     this.#feed({ op: 'block', device: this.#device, user, on: on ? 1 : 0 });
-  }
-
-  /** All that came is acknowledged. */
-  acknowledged(): void {
-    this.#acknowledged = this.#blocked;
   }
 
   /** What goes along with a state that was just taken of the client. */
   saving(state: Uint8Array): SavedState {
-    return { state, reads: this.#reads.splice(0), blocked: this.#acknowledged };
+    if (this.#unprocessed.length > 0) {
+      const processed = decodeSnapshot(state).position;
+      const isProcessed = ({ position }: BlockChange): boolean => position <= processed;
+      this.#processed = changed(this.#processed, this.#unprocessed.filter(isProcessed));
+      this.#unprocessed = this.#unprocessed.filter((change) => !isProcessed(change));
+    }
+    return { state, reads: this.#reads.splice(0), blocked: this.#processed };
   }
 
   saved(state: SavedState): void {
@@ -180,16 +196,19 @@ export class AppState {
     for (const user of this.#blocked) if (!blocked.has(user)) this.#feed({ op: 'block', device, user, on: 0 });
     for (const user of blocked) if (!this.#blocked.has(user)) this.#feed({ op: 'block', device, user, on: 1 });
     this.#blocked = blocked;
-    this.#acknowledged = blocked;
+    this.#processed = blocked;
+    this.#unprocessed = [];
   }
 
   /** The application died. `back`: how many states are lost. Returns what the next one starts from. */
   died(back: number): Uint8Array | undefined {
     this.#reads = [];
+    const newest = this.#states.at(-1)?.blocked ?? new Set();
     this.#states.splice(Math.max(1, this.#states.length - back));
     const last = this.#states.at(-1);
     this.#goBack(last === undefined ? undefined : decodeSnapshot(last.state), back > 0);
-    this.#goBackToBlocks(last?.blocked ?? new Set());
+    // Of whom it had been told since that they are not blocked any more, it is not told again.
+    this.#goBackToBlocks(new Set([...(last?.blocked ?? [])].filter((user) => newest.has(user))));
     return last?.state;
   }
 
@@ -227,4 +246,13 @@ export class AppState {
       }
     }
   }
+}
+
+function changed(blocked: ReadonlySet<number>, changes: readonly BlockChange[]): ReadonlySet<number> {
+  const after = new Set(blocked);
+  for (const { user, on } of changes) {
+    if (on) after.add(user);
+    else after.delete(user);
+  }
+  return after;
 }

@@ -172,7 +172,6 @@ export class Device {
       return;
     }
     const life = this.#life;
-    if (this.#mode === 'auto') this.#app.acknowledged();
     const saving = this.#app.saving(state);
     this.#saving = saving;
     this.#context.queue.after(this.#context.delayUs(50, 40_000), () => {
@@ -192,7 +191,6 @@ export class Device {
     const { queue } = this.#context;
     queue.after(this.#context.delayUs(100, 600_000), () => {
       if (life !== this.#life) return;
-      this.#app.acknowledged();
       this.#enter((nowMs) => {
         this.core.acknowledge(this.core.receivedPosition, nowMs);
         this.#ahead?.due();
@@ -472,7 +470,7 @@ export class Device {
       },
       block: (user, on) => {
         this.#acknowledgeLater();
-        this.#app.block(user, on);
+        this.#app.block(user, on, this.core.receivedPosition);
       },
       presence: (user, online) => {
         this.#context.mark('presence');
@@ -500,6 +498,7 @@ export class Device {
 
   #saw(frame: FrameView): void {
     const { convA: a, convB: b, seq, device: sender, counter, time, inbox } = frame;
+    if (this.#isOld && frame.kind === Kind.GROUP_ADD) this.#app.rejoins(a, b, seq);
     this.#app.handed(a, b, seq);
     this.#acknowledgeLater();
     this.#context.hash.add(Happening.SEEN, this.index, inbox, seq);

@@ -30,8 +30,6 @@ const STOPPED_MS = 40_000;
 const QUIET_MS = 3_000;
 const LOOK_MS = 500;
 const GROUP_BASE = 5_001;
-/** The USER topic is synced behind by less than this. */
-const KNOWN_MS = 2_500;
 /** What waits for so long expires, receipts too. */
 const QUEUE_DAYS = 30;
 /** Everybody is there by then. */
@@ -198,9 +196,6 @@ export class World {
     const present = this.devices.filter((device) => !this.#unborn.has(device));
     for (const device of present) queue.at(this.context.delays.below(200_000), () => device.start());
     while (queue.nextUs < GATHER_MS * 1_000 && !present.every(({ isLive }) => isLive)) this.#step();
-    // That a device is known must be on the disk: docs/simulator.md says what happens before.
-    const knownUs = queue.nowUs + KNOWN_MS * 1_000;
-    while (queue.nextUs <= knownUs) this.#step();
   }
 
   #schedule(startUs: number): void {
