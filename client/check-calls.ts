@@ -1,15 +1,9 @@
-/** What an application may ask of the core; and what of an outbox entry is saved. */
+/** What an application may ask of the core. */
 import { checkDeviceTable } from '../core/device-table.js';
 import { DunlinError } from '../core/errors.js';
 import { Flag, isSequenced, Kind, payloadBytesMax } from '../core/frame.js';
 import { isUserId } from '../core/ids.js';
 import { MESSAGE_TTL_S_MAX } from '../core/limits.js';
-import type { Entry } from './conversation.js';
-import type { SavedEntry } from './snapshot.js';
-
-export function savedEntry({ kind, flags, extra, payload, tag, counter, transmissions }: Entry): SavedEntry {
-  return { kind, flags, extra, payload, tag, counter, wasSent: transmissions > 0 };
-}
 
 export function checkUser(user: number): void {
   if (!isUserId(user)) throw new DunlinError(`${user} is not a user id.`);

@@ -24,10 +24,9 @@
 
 import { CloseCodes, DunlinError, ErrorCodes, errorOfCode } from '../core/errors.js';
 import { Flag, isSequenced, Kind, scanFrame, viewOf } from '../core/frame.js';
-import { isConversation, isDeviceNumber, isUserId, numberOfDevice, userOfDevice } from '../core/ids.js';
+import { isDeviceNumber, isUserId, numberOfDevice, userOfDevice } from '../core/ids.js';
 import {
   ACK_DELAY_MS,
-  ACK_ENTRIES,
   CLIENT_BYTES_BURST,
   CLIENT_BYTES_PER_SECOND,
   CLIENT_FRAMES_BURST,
@@ -38,23 +37,24 @@ import {
   GROUP_MEMBERS_MAX,
   HEARTBEAT_MS,
   IDLE_TIMEOUT_MS,
-  READ_INTERVAL_MS,
   SEQUENCE_MAX,
-  WATCH_TTL_MS,
-  WATCHED_PER_USER_MAX,
 } from '../core/limits.js';
 import { readMembers } from '../core/members.js';
-import type { Prng } from '../core/prng.js';
 import { buggify, Mark, reached, Site } from '../core/probe.js';
-import { checkSend, checkUser, savedEntry } from './check-calls.js';
-import { Conversation, type Entry } from './conversation.js';
+import { checkSend, checkUser } from './check-calls.js';
+import type { Conversation, Entry } from './conversation.js';
+import { Conversations } from './conversations.js';
 import { type ClientEvents, GapReason } from './events.js';
+import { Inbox } from './inbox.js';
 import { Link, LinkState } from './link.js';
-import type { ClientCoreOptions, ControlFrame, Delivered, SendOptions } from './options.js';
+import type { ClientCoreOptions, SendOptions } from './options.js';
 import { Output } from './output.js';
 import { Pace } from './pace.js';
-import { ReadsSent } from './reads-sent.js';
-import { decodeSnapshot, encodeSnapshot, type SavedConversation, type Snapshot } from './snapshot.js';
+import { Reads } from './reads.js';
+import { Requests } from './requests.js';
+import { restoreConversations, saveConversations } from './saved-state.js';
+import { SendQueue } from './send-queue.js';
+import { decodeSnapshot, encodeSnapshot } from './snapshot.js';
 import { FrameView } from './view.js';
 
 export { type ClientEvents, GapReason } from './events.js';
@@ -65,48 +65,25 @@ export type { FrameView } from './view.js';
 const PROTOCOL_VERSION = 1;
 const EMPTY = new Uint8Array(0);
 const NEVER = Number.POSITIVE_INFINITY;
-/** Slots, less one, of the cache in front of the maps of conversations: numbers of 53 bits are slow keys. */
-const RECENT_MASK = 63;
 
 export class ClientCore {
   readonly device: number;
   readonly user: number;
   readonly #events: ClientEvents;
-  readonly #random: Prng;
-  readonly #mode: 'auto' | 'messages' | 'all';
   readonly #outboxMax: number;
   readonly #isFresh: boolean;
   readonly #link: Link;
+  readonly #inbox: Inbox;
+  readonly #conversations: Conversations;
+  readonly #frame = new FrameView();
+  readonly #queue: SendQueue;
+  readonly #requests: Requests;
+  readonly #reads = new Reads();
   readonly #pace: Pace;
   readonly #output = new Output();
-  readonly #frame = new FrameView();
-  /** Direct conversations by the other user, groups by their id. */
-  readonly #direct = new Map<number, Conversation>();
-  readonly #groups = new Map<number, Conversation>();
-  readonly #recent: (Conversation | undefined)[] = Array.from({ length: RECENT_MASK + 1 });
-  /** Conversations with something to send, in order; `#readyHead` is the first. */
-  #ready: Conversation[] = [];
-  #readyHead = 0;
-  /** Conversations that wait for their `retryAtMs`. */
-  readonly #waiting: Conversation[] = [];
-  #control: ControlFrame[] = [];
   #outbox = 0;
   /** Changes at every connection, so that a loop over received bytes notices that its connection is gone. */
   #connection = 0;
-
-  /** Highest position received, and highest position processed. */
-  #received = 0;
-  #position = 0;
-  #delivered: Delivered[] = [];
-  #deliveredHead = 0;
-  /** Processed entries since the last ACK, and when the next one is due. */
-  #unackedEntries = 0;
-  #ackAtMs = NEVER;
-  /** Conversations with a READ that waits until reads may go again, and when that is. */
-  readonly #reads: Conversation[] = [];
-  #readsAtMs = 0;
-  readonly #readsSent = new ReadsSent();
-
   #helloDue = false;
   #pingDue = false;
   #pings = 0;
@@ -114,10 +91,6 @@ export class ClientCore {
   #byeSent = false;
   #checkAtMs = NEVER;
   #revision = 0;
-  readonly #watches = new Map<number, number>();
-  #watchAtMs = NEVER;
-  readonly #blocks = new Map<number, boolean>();
-  #devicesWanted = false;
 
   constructor(options: ClientCoreOptions, events: ClientEvents) {
     const { device, random } = options;
@@ -126,21 +99,26 @@ export class ClientCore {
       throw new DunlinError(`${device} is not a device key: user × 128 + device number (1 to 127).`);
     }
     this.device = device;
+    const snapshot = options.snapshot === undefined ? undefined : decodeSnapshot(options.snapshot);
+    if (snapshot !== undefined && snapshot.device !== device) {
+      throw new DunlinError(`The saved client state belongs to device ${snapshot.device}, not to ${device}.`);
+    }
     this.#events = events;
-    this.#random = random;
-    this.#mode = options.acknowledge ?? 'auto';
     this.#outboxMax = options.outboxMax ?? CLIENT_OUTBOX_MAX;
+    this.#isFresh = snapshot?.isFresh ?? options.freshDevice ?? false;
     const { heartbeatMs = HEARTBEAT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS, renewsToken = false } = options;
     this.#link = new Link(random, heartbeatMs, idleTimeoutMs, renewsToken);
+    this.#inbox = new Inbox(options.acknowledge ?? 'auto', snapshot?.position ?? 0);
+    this.#conversations = new Conversations(this.user, this.#isFresh);
+    this.#queue = new SendQueue(random);
+    this.#requests = new Requests(snapshot?.blocks ?? []);
     this.#pace = new Pace(
       options.framesPerSecond ?? CLIENT_FRAMES_PER_SECOND,
       CLIENT_FRAMES_BURST,
       options.bytesPerSecond ?? CLIENT_BYTES_PER_SECOND,
       CLIENT_BYTES_BURST,
     );
-    const snapshot = options.snapshot === undefined ? undefined : decodeSnapshot(options.snapshot);
-    this.#isFresh = snapshot?.isFresh ?? options.freshDevice ?? false;
-    if (snapshot !== undefined) this.#restore(snapshot);
+    if (snapshot !== undefined) this.#outbox = restoreConversations(this.#conversations, snapshot.conversations);
   }
 
   // --- what the shell asks -----------------------------------------------------------------------------------------------
@@ -161,17 +139,17 @@ export class ClientCore {
 
   /** Highest position handed to the application: what `acknowledge` takes at most. */
   get receivedPosition(): number {
-    return this.#received;
+    return this.#inbox.received;
   }
 
   /** Up to here everything is processed; the next connection starts behind it. */
   get acknowledgedPosition(): number {
-    return this.#position;
+    return this.#inbox.position;
   }
 
   /** Grows whenever `snapshot` would return something else. */
   get revision(): number {
-    return this.#revision;
+    return this.#revision + this.#inbox.revision;
   }
 
   get reconnectAtMs(): number {
@@ -187,14 +165,10 @@ export class ClientCore {
     let wakeAtMs = this.#link.wakeAtMs;
     // Nothing is said after a goodbye, whatever is due.
     if (!this.#link.isOpen || this.#byeSent) return wakeAtMs;
-    if (this.#ackAtMs < wakeAtMs) wakeAtMs = this.#ackAtMs;
+    wakeAtMs = Math.min(wakeAtMs, this.#inbox.ackAtMs);
     if (!this.isLive) return wakeAtMs;
-    if (this.#checkAtMs < wakeAtMs) wakeAtMs = this.#checkAtMs;
-    if (this.#watchAtMs < wakeAtMs) wakeAtMs = this.#watchAtMs;
-    if (this.#pace.readyAtMs < wakeAtMs) wakeAtMs = this.#pace.readyAtMs;
-    if (this.#reads.length > 0 && this.#readsAtMs < wakeAtMs) wakeAtMs = this.#readsAtMs;
-    for (const { retryAtMs } of this.#waiting) if (retryAtMs < wakeAtMs) wakeAtMs = retryAtMs;
-    return wakeAtMs;
+    wakeAtMs = Math.min(wakeAtMs, this.#checkAtMs, this.#requests.watchAtMs, this.#pace.readyAtMs);
+    return Math.min(wakeAtMs, this.#reads.wakeAtMs, this.#queue.wakeAtMs);
   }
 
   // --- the connection ------------------------------------------------------------------------------------------------------
@@ -213,7 +187,7 @@ export class ClientCore {
   stop(nowMs: number): void {
     if (this.#link.isOpen) {
       this.#byeDue = true;
-      if (this.#unackedEntries > 0) this.#ackAtMs = nowMs;
+      this.#inbox.hurry(nowMs);
     } else if (this.#link.state !== LinkState.CLOSED) {
       this.#drop(CloseCodes.NORMAL.code, CloseCodes.NORMAL.reason, nowMs);
     }
@@ -233,13 +207,10 @@ export class ClientCore {
     this.#pace.restart(nowMs);
     this.#helloDue = true;
     this.#pingDue = false;
-    this.#dropReads();
-    this.#readsSent.restart();
-    this.#ackAtMs = NEVER;
-    this.#unackedEntries = 0;
     this.#checkAtMs = NEVER;
-    this.#watchAtMs = NEVER;
-    this.#control = [];
+    this.#inbox.restart();
+    this.#reads.restart();
+    this.#requests.restart();
     this.#events.state?.(LinkState.HELLO);
   }
 
@@ -282,43 +253,19 @@ export class ClientCore {
     }
     if (this.#link.takePing(nowMs)) this.#pingDue = true;
     if (!this.isLive) return;
-    if (this.#waiting.length > 0) this.#endPauses(nowMs);
-    if (nowMs >= this.#watchAtMs) this.#renewWatches(nowMs);
+    if (this.#queue.hasWaiting) this.#queue.endPauses(nowMs, true);
+    if (nowMs >= this.#requests.watchAtMs) this.#requests.renewWatches(nowMs);
     if (nowMs >= this.#checkAtMs) this.#checkOutcomes(nowMs);
-  }
-
-  #endPauses(nowMs: number): void {
-    for (let i = this.#waiting.length - 1; i >= 0; i--) {
-      const conversation = this.#waiting[i]!;
-      if (conversation.retryAtMs > nowMs) continue;
-      conversation.retryAtMs = 0;
-      this.#waiting[i] = this.#waiting.at(-1)!;
-      this.#waiting.pop();
-      this.#enqueue(conversation);
-    }
-  }
-
-  #renewWatches(nowMs: number): void {
-    this.#watchAtMs = NEVER;
-    for (const [user, dueAtMs] of this.#watches) {
-      let nextMs = dueAtMs;
-      if (nowMs >= dueAtMs) {
-        this.#control.push({ kind: Kind.WATCH, convB: user, extra: 1 });
-        nextMs = nowMs + WATCH_TTL_MS / 2;
-        this.#watches.set(user, nextMs);
-      }
-      if (nextMs < this.#watchAtMs) this.#watchAtMs = nextMs;
-    }
   }
 
   /** Asks again for whatever had no answer in time. */
   #checkOutcomes(nowMs: number): void {
     this.#checkAtMs = NEVER;
-    for (const conversation of this.#conversations()) {
+    for (const conversation of this.#conversations) {
       const isOverdue = nowMs - conversation.progressAtMs >= CLIENT_OUTCOME_TIMEOUT_MS;
       if (conversation.onWire && (isOverdue || buggify(Site.CLIENT_SENDS_AGAIN_EARLY))) {
         reached(Mark.CLIENT_OUTCOME_TIMED_OUT);
-        this.#goBack(conversation, conversation.firstCounter, nowMs);
+        this.#queue.goBack(conversation, conversation.firstCounter, nowMs);
       }
       conversation.infoSent = false;
       if (conversation.infoWanted) this.#enqueue(conversation);
@@ -329,11 +276,8 @@ export class ClientCore {
 
   /** Sends what the user stage has not confirmed yet. */
   #askForUser(nowMs: number): void {
-    for (const [user, blocked] of this.#blocks) {
-      this.#control.push({ kind: Kind.BLOCK, convB: user, extra: blocked ? 1 : 0 });
-    }
-    if (this.#devicesWanted) this.#control.push({ kind: Kind.DEVICES, convB: 0, extra: 0 });
-    if (this.#blocks.size > 0 || this.#devicesWanted) this.#armCheck(nowMs);
+    this.#requests.askAgain();
+    if (this.#requests.isOpen) this.#armCheck(nowMs);
   }
 
   #armCheck(nowMs: number): void {
@@ -351,21 +295,22 @@ export class ClientCore {
     const output = this.#output;
     if (this.#helloDue) {
       this.#helloDue = false;
-      output.write(Kind.HELLO, 0, 0, 0, 0, 0, this.#position, PROTOCOL_VERSION, EMPTY);
+      output.write(Kind.HELLO, 0, 0, 0, 0, 0, this.#inbox.position, PROTOCOL_VERSION, EMPTY);
     }
-    if (nowMs >= this.#ackAtMs) this.#writeAck();
+    if (nowMs >= this.#inbox.ackAtMs) this.#writeAck();
     if (this.#pingDue) {
       this.#pingDue = false;
       this.#pings = (this.#pings + 1) >>> 0;
       output.write(Kind.PING, 0, 0, 0, 0, 0, 0, this.#pings, EMPTY);
     }
     if (this.isLive) {
-      if (this.#reads.length > 0 && (nowMs >= this.#readsAtMs || this.#byeDue)) this.#releaseReads(nowMs);
+      const readsAtMs = this.#reads.wakeAtMs;
+      if (nowMs >= readsAtMs || (this.#byeDue && readsAtMs !== NEVER)) this.#releaseReads(nowMs);
       this.#writeLive(nowMs);
     }
     // The ack can wait, so it goes along with what cannot: a message costs far more than a frame in it.
-    if (output.frames > 0 && this.#ackAtMs !== NEVER && output.hasRoom(0)) this.#writeAck();
-    const isDone = this.#control.length === 0 && this.#readyHead === this.#ready.length;
+    if (output.frames > 0 && this.#inbox.ackAtMs !== NEVER && output.hasRoom(0)) this.#writeAck();
+    const isDone = this.#requests.isEmpty && this.#queue.isEmpty;
     if (this.#byeDue && (isDone || !this.isLive) && output.hasRoom(0)) {
       if (this.#outbox > 0) reached(Mark.CLIENT_GOODBYE_WITH_UNSENT);
       output.write(Kind.BYE, 0, 0, 0, 0, 0, 0, 0, EMPTY);
@@ -377,41 +322,28 @@ export class ClientCore {
   }
 
   #writeAck(): void {
-    this.#ackAtMs = NEVER;
-    this.#unackedEntries = 0;
-    this.#output.write(Kind.ACK, 0, 0, 0, 0, 0, this.#position, 0, EMPTY);
+    this.#inbox.acked();
+    this.#output.write(Kind.ACK, 0, 0, 0, 0, 0, this.#inbox.position, 0, EMPTY);
   }
 
   #releaseReads(nowMs: number): void {
-    for (const conversation of this.#reads) this.#enqueue(conversation);
-    this.#dropReads();
-    this.#readsAtMs = nowMs + READ_INTERVAL_MS;
-  }
-
-  #dropReads(): void {
-    for (const conversation of this.#reads) conversation.readWaits = false;
-    this.#reads.length = 0;
+    this.#reads.release(nowMs, (conversation) => this.#enqueue(conversation));
   }
 
   #writeLive(nowMs: number): void {
     const output = this.#output;
+    const queue = this.#queue;
+    const requests = this.#requests;
     this.#pace.refill(nowMs);
-    while (this.#control.length > 0 && this.#hasRoom(0)) {
-      const { kind, convB, extra } = this.#control.shift()!;
+    while (!requests.isEmpty && this.#hasRoom(0)) {
+      const { kind, convB, extra } = requests.shift();
       output.write(kind, 0, 0, convB, 0, 0, 0, extra, EMPTY);
     }
-    while (this.#readyHead < this.#ready.length) {
-      const conversation = this.#ready[this.#readyHead]!;
-      if (!this.#writeConversation(conversation, nowMs)) break;
-      conversation.queued = false;
-      this.#readyHead++;
+    for (let first = queue.first; first !== undefined; first = queue.first) {
+      if (!this.#writeConversation(first, nowMs)) break;
+      queue.shift();
     }
-    if (this.#readyHead === this.#ready.length) {
-      if (this.#readyHead > 0) this.#ready = [];
-      this.#readyHead = 0;
-    }
-    const isLeft = this.#readyHead < this.#ready.length || this.#control.length > 0;
-    this.#pace.wait(isLeft, nowMs);
+    this.#pace.wait(!queue.isEmpty || !requests.isEmpty, nowMs);
   }
 
   #hasRoom(payloadBytes: number): boolean {
@@ -433,8 +365,7 @@ export class ClientCore {
     if (conversation.readWanted > conversation.readSent) {
       if (!this.#hasRoom(0)) return false;
       output.write(Kind.READ, 0, a, b, 0, conversation.readWanted, 0, 0, EMPTY);
-      conversation.readSent = conversation.readWanted;
-      this.#readsSent.add(conversation, conversation.readWanted);
+      this.#reads.sent(conversation);
     }
     if (conversation.pending > 0 && !conversation.mayCount) this.#resync(conversation);
     if (conversation.infoWanted && !conversation.infoSent) {
@@ -455,9 +386,7 @@ export class ClientCore {
   }
 
   #enqueue(conversation: Conversation): void {
-    if (conversation.queued || !this.isLive) return;
-    conversation.queued = true;
-    this.#ready.push(conversation);
+    if (this.isLive) this.#queue.push(conversation);
   }
 
   // --- what the application does ---------------------------------------------------------------------------------------------
@@ -471,7 +400,7 @@ export class ClientCore {
     const flags = options.flags ?? 0;
     const extra = kind === Kind.GROUP_ROLE ? (options.role ?? 0) : (options.ttlSeconds ?? 0);
     checkSend(kind, flags, extra, convA, payload);
-    const conversation = this.#open(convA, convB);
+    const conversation = this.#conversations.mustOpen(convA, convB);
     if (this.#outbox >= this.#outboxMax) {
       reached(Mark.CLIENT_OUTBOX_FULL);
       return 0;
@@ -482,7 +411,7 @@ export class ClientCore {
     const entry = conversation.add(kind, flags, extra, payload, options.tag ?? 0);
     this.#outbox++;
     this.#revision++;
-    if (conversation.retryAtMs !== 0 && nowMs >= conversation.retryAtMs) this.#endPauses(nowMs);
+    if (conversation.retryAtMs !== 0 && nowMs >= conversation.retryAtMs) this.#queue.endPauses(nowMs, this.isLive);
     this.#enqueue(conversation);
     return entry.counter;
   }
@@ -492,28 +421,25 @@ export class ClientCore {
    * together and one a conversation, for they are watermarks. Sent again until the server has confirmed it.
    */
   read(convA: number, convB: number, seq: number): void {
-    const conversation = this.#open(convA, convB);
+    const conversation = this.#conversations.mustOpen(convA, convB);
     const wanted = Math.min(seq, conversation.lastSeq);
     if (wanted <= conversation.readWanted) return;
     conversation.readWanted = wanted;
     this.#revision++;
-    if (conversation.readWaits) reached(Mark.CLIENT_READS_TOGETHER);
-    if (!this.isLive || conversation.readWaits) return;
-    conversation.readWaits = true;
-    this.#reads.push(conversation);
+    if (this.isLive) this.#reads.wait(conversation);
   }
 
   /** Tells the others that this user types; forgotten unless the link is live. */
   typing(convA: number, convB: number, started: boolean): void {
     if (!this.isLive) return;
-    const conversation = this.#open(convA, convB);
+    const conversation = this.#conversations.mustOpen(convA, convB);
     conversation.typing = started ? 1 : 0;
     this.#enqueue(conversation);
   }
 
   /** Asks for members, head and watermarks; asked again until the `info` event comes. */
   info(convA: number, convB: number): void {
-    const conversation = this.#open(convA, convB);
+    const conversation = this.#conversations.mustOpen(convA, convB);
     conversation.infoWanted = true;
     conversation.infoSent = false;
     this.#enqueue(conversation);
@@ -522,39 +448,31 @@ export class ClientCore {
   /** Asks for a user's presence, now and on change, over reconnects, until `unwatch`. */
   watch(user: number): void {
     checkUser(user);
-    if (this.#watches.size >= WATCHED_PER_USER_MAX && !this.#watches.has(user)) {
-      throw new DunlinError(`More than ${WATCHED_PER_USER_MAX} users are watched already.`);
-    }
-    this.#watches.set(user, 0);
-    this.#watchAtMs = 0;
+    this.#requests.watch(user);
   }
 
   unwatch(user: number): void {
-    if (this.#watches.delete(user) && this.isLive) this.#control.push({ kind: Kind.WATCH, convB: user, extra: 0 });
+    this.#requests.unwatch(user, this.isLive);
   }
 
   /** Blocks or unblocks a user; sent again until the `block` event confirms it. */
   block(user: number, blocked: boolean, nowMs: number): void {
     checkUser(user);
-    this.#blocks.set(user, blocked);
+    this.#requests.block(user, blocked, this.isLive);
     this.#revision++;
-    if (!this.isLive) return;
-    this.#control.push({ kind: Kind.BLOCK, convB: user, extra: blocked ? 1 : 0 });
-    this.#armCheck(nowMs);
+    if (this.isLive) this.#armCheck(nowMs);
   }
 
   /** Asks for this user's devices; asked again until the `devices` event comes. */
   devices(nowMs: number): void {
-    this.#devicesWanted = true;
-    if (!this.isLive) return;
-    this.#control.push({ kind: Kind.DEVICES, convB: 0, extra: 0 });
-    this.#armCheck(nowMs);
+    this.#requests.devices(this.isLive);
+    if (this.isLive) this.#armCheck(nowMs);
   }
 
   /** Removes one of this user's devices; the `devices` event follows. Forgotten unless the link is live. */
   removeDevice(number: number): void {
     if (!isDeviceNumber(number)) throw new DunlinError(`${number} is not a device number: 1 to 127.`);
-    if (this.isLive) this.#control.push({ kind: Kind.DEVICE_REMOVE, convB: 0, extra: number });
+    if (this.isLive) this.#requests.removeDevice(number);
   }
 
   /**
@@ -562,28 +480,7 @@ export class ClientCore {
    * `receivedPosition`. Not needed with `acknowledge: 'auto'`.
    */
   acknowledge(position: number, nowMs: number): void {
-    const delivered = this.#delivered;
-    while (this.#deliveredHead < delivered.length) {
-      const first = delivered[this.#deliveredHead]!;
-      if (first.position > position && first.held) break;
-      this.#deliveredHead++;
-      if (first.seq > 0) first.conversation!.acknowledgedSeq = first.seq;
-      this.#processed(first.position, nowMs);
-    }
-    if (this.#deliveredHead * 2 >= delivered.length) {
-      delivered.splice(0, this.#deliveredHead);
-      this.#deliveredHead = 0;
-    }
-  }
-
-  #processed(position: number, nowMs: number): void {
-    if (position <= this.#position) return;
-    this.#position = position;
-    this.#revision++;
-    if (++this.#unackedEntries >= ACK_ENTRIES || buggify(Site.CLIENT_ACKS_AT_ONCE)) this.#ackAtMs = nowMs;
-    else if (this.#ackAtMs === NEVER) {
-      this.#ackAtMs = nowMs + (buggify(Site.CLIENT_ACKS_LATER) ? 5 * ACK_DELAY_MS : ACK_DELAY_MS);
-    }
+    this.#inbox.acknowledge(position, nowMs);
   }
 
   // --- what the server says -----------------------------------------------------------------------------------------------------
@@ -618,20 +515,6 @@ export class ClientCore {
     else this.#transient(frame, nowMs);
   }
 
-  /** A positioned frame was handed over. */
-  #deliver(position: number, held: boolean, nowMs: number, conversation?: Conversation, seq = 0, entry?: Entry): void {
-    const isNew = position > this.#received;
-    if (isNew) this.#received = position;
-    if (this.#mode === 'auto') {
-      if (seq > 0) conversation!.acknowledgedSeq = seq;
-      this.#processed(position, nowMs);
-    } else if (isNew || conversation !== undefined) {
-      this.#delivered.push({ position: this.#received, held: held || this.#mode === 'all', conversation, seq, entry });
-      if (!held && this.#mode === 'messages') this.acknowledge(0, nowMs);
-    }
-    this.#revision++;
-  }
-
   /**
    * Whether `seq` comes next in its conversation: true: take it; false: do not, either since it is a repetition, which is
    * acknowledged here, or since sequences before it are missing, and the connection is dropped.
@@ -641,7 +524,7 @@ export class ClientCore {
     if (seq === last + 1 || (last === 0 && seq > 0)) return true;
     if (seq <= last) {
       reached(Mark.CLIENT_SAW_A_REPETITION);
-      this.#deliver(frame.inbox, false, nowMs);
+      this.#inbox.deliver(frame.inbox, false, nowMs);
       return false;
     }
     if (frame.kind === Kind.GROUP_ADD && this.#isAdded(frame.payload)) return true;
@@ -677,10 +560,10 @@ export class ClientCore {
     if (!this.#isNext(conversation, frame, seq, nowMs)) return;
     this.#advance(conversation, seq);
     const { kind, inbox } = frame;
-    if (this.#mode !== 'auto') this.#deliver(inbox, kind === Kind.MESSAGE, nowMs, conversation, seq);
+    if (!this.#inbox.isAuto) this.#inbox.deliver(inbox, kind === Kind.MESSAGE, nowMs, conversation, seq);
     if (kind === Kind.MESSAGE) this.#events.message?.(frame);
     else this.#events.groupChange?.(frame);
-    if (this.#mode === 'auto') this.#deliver(inbox, false, nowMs, conversation, seq);
+    if (this.#inbox.isAuto) this.#inbox.deliver(inbox, false, nowMs, conversation, seq);
   }
 
   /** SENT, or a frame of this very device, which means the same. */
@@ -700,7 +583,7 @@ export class ClientCore {
       conversation.countersKnown = true;
       this.#settle(conversation, entry, nowMs);
     }
-    this.#deliver(inbox, false, nowMs, conversation, seq, entry);
+    this.#inbox.deliver(inbox, false, nowMs, conversation, seq, entry);
     const { a, b } = conversation;
     if (isForgotten) {
       this.#learn(conversation, counter, nowMs);
@@ -764,7 +647,7 @@ export class ClientCore {
     if (conversation.countersKnown && entry.transmissions > 1) {
       reached(Mark.CLIENT_DUPLICATE_SETTLED);
       this.#settle(conversation, entry, nowMs);
-      this.#deliver(this.#received, false, nowMs, conversation, 0, entry);
+      this.#inbox.deliver(this.#inbox.received, false, nowMs, conversation, 0, entry);
       this.#events.sent?.(conversation.a, conversation.b, counter, seq, timeMs, entry.tag);
       return;
     }
@@ -799,7 +682,7 @@ export class ClientCore {
     const { counter, extra: code, convA, convB, inbox } = frame;
     const final = !(errorOfCode(code)?.canRetry ?? false);
     const text = new TextDecoder().decode(frame.payload);
-    const conversation = isConversation(convA, convB) ? this.#lookUp(convA, convB) : undefined;
+    const conversation = this.#conversations.known(convA, convB);
     if (counter === 0 || conversation === undefined) {
       this.#deliverIfPositioned(inbox, nowMs);
       this.#requestRejected(conversation, convB, code, text, final, nowMs);
@@ -816,7 +699,7 @@ export class ClientCore {
     } else if (final) {
       if (inbox > 0) conversation.countersKnown = true;
       this.#settle(conversation, entry, nowMs);
-      this.#deliver(Math.max(inbox, this.#received), false, nowMs, conversation, 0, entry);
+      this.#inbox.deliver(Math.max(inbox, this.#inbox.received), false, nowMs, conversation, 0, entry);
       this.#events.rejected?.(convA, convB, counter, code, text, true, entry.tag);
     } else {
       this.#deliverIfPositioned(inbox, nowMs);
@@ -826,19 +709,13 @@ export class ClientCore {
   }
 
   #deliverIfPositioned(inbox: number, nowMs: number): void {
-    if (inbox > 0) this.#deliver(inbox, false, nowMs);
+    if (inbox > 0) this.#inbox.deliver(inbox, false, nowMs);
   }
 
   /** Sends again from `from` on, after a pause. If that had its outcome already, INFO tells what the server counts. */
   #retry(conversation: Conversation, counter: number, from: number, nowMs: number): void {
     if (from > 0 && from < conversation.firstCounter && counter > from) this.#resync(conversation);
-    this.#goBack(conversation, from, nowMs);
-  }
-
-  #goBack(conversation: Conversation, counter: number, nowMs: number): void {
-    const isWaiting = conversation.retryAtMs !== 0;
-    conversation.goBack(counter, nowMs, this.#random);
-    if (!isWaiting) this.#waiting.push(conversation);
+    this.#queue.goBack(conversation, from, nowMs);
   }
 
   /** A rejection of something that has no counter: READ, INFO, or a frame for the user stage. */
@@ -850,13 +727,12 @@ export class ClientCore {
     final: boolean,
     nowMs: number,
   ): void {
-    if (code === ErrorCodes.TOO_MANY_BLOCKS.code && this.#blocks.delete(convB)) this.#revision++;
+    if (code === ErrorCodes.TOO_MANY_BLOCKS.code && this.#requests.blockRefused(convB)) this.#revision++;
     if (conversation === undefined) return;
     if (!final) {
-      conversation.readSent = conversation.readConfirmed;
-      this.#readsSent.refused(conversation);
+      this.#reads.refused(conversation);
       conversation.infoSent = false;
-      this.#goBack(conversation, conversation.nextCounter, nowMs);
+      this.#queue.goBack(conversation, conversation.nextCounter, nowMs);
       return;
     }
     conversation.readConfirmed = conversation.readWanted;
@@ -873,7 +749,7 @@ export class ClientCore {
     conversation.doubted = 0;
     for (const entry of conversation.unsettled()) {
       this.#settle(conversation, entry, nowMs);
-      this.#deliver(this.#received, false, nowMs, conversation, 0, entry);
+      this.#inbox.deliver(this.#inbox.received, false, nowMs, conversation, 0, entry);
       this.#events.rejected?.(conversation.a, conversation.b, entry.counter, code, text, true, entry.tag);
     }
   }
@@ -884,11 +760,11 @@ export class ClientCore {
     const { seq, inbox, extra } = frame;
     const from = conversation.lastSeq + 1;
     if (seq < from) {
-      this.#deliver(inbox, false, nowMs);
+      this.#inbox.deliver(inbox, false, nowMs);
       return;
     }
     this.#advance(conversation, seq);
-    this.#deliver(inbox, false, nowMs, conversation, seq);
+    this.#inbox.deliver(inbox, false, nowMs, conversation, seq);
     this.#events.gap?.(conversation.a, conversation.b, from, seq, extra);
   }
 
@@ -899,7 +775,7 @@ export class ClientCore {
     const user = userOfDevice(frame.device);
     // Of nobody else are watermarks told: a server that does may not fill this client's memory.
     if (user !== 0 && user !== this.user && user !== conversation.a && user !== conversation.b) {
-      this.#deliver(inbox, false, nowMs);
+      this.#inbox.deliver(inbox, false, nowMs);
       return;
     }
     const marks = conversation.marksOf(user);
@@ -910,14 +786,14 @@ export class ClientCore {
     marks.delivered = delivered;
     marks.read = read;
     if (user === this.user && read > conversation.readConfirmed) conversation.readConfirmed = read;
-    this.#deliver(inbox, false, nowMs);
+    this.#inbox.deliver(inbox, false, nowMs);
     if (isNews) this.#events.receipt?.(conversation.a, conversation.b, user, delivered, read);
   }
 
   #block(frame: FrameView, nowMs: number): void {
     const { convB: user, inbox } = frame;
     const blocked = frame.extra === 1;
-    if (this.#blocks.get(user) === blocked) this.#blocks.delete(user);
+    this.#requests.blockConfirmed(user, blocked);
     this.#deliverIfPositioned(inbox, nowMs);
     this.#events.block?.(user, blocked);
   }
@@ -931,10 +807,10 @@ export class ClientCore {
     else if (kind === Kind.PRESENCE) this.#events.presence?.(frame.convB, extra === 1, frame.time);
     else if (kind === Kind.PONG) this.#events.pong?.(extra);
     else if (kind === Kind.INFO) this.#infoReceived(frame, nowMs);
-    else if (kind === Kind.READS_TAKEN) this.#revision += this.#readsSent.confirm(extra);
+    else if (kind === Kind.READS_TAKEN) this.#revision += this.#reads.confirm(extra);
     else if (kind === Kind.GOAWAY) this.#link.goaway(extra);
     else if (kind === Kind.DEVICES) {
-      this.#devicesWanted = false;
+      this.#requests.devicesTold();
       this.#events.devices?.(frame.payload);
     } else this.#deliverIfPositioned(frame.inbox, nowMs);
   }
@@ -955,18 +831,15 @@ export class ClientCore {
   #caughtUp(position: number, nowMs: number): void {
     if (this.#link.state !== LinkState.CATCHING_UP) return;
     this.#link.caughtUp();
-    this.#ready = [];
-    this.#readyHead = 0;
-    this.#waiting.length = 0;
-    for (const conversation of this.#conversations()) {
+    this.#queue.clear();
+    for (const conversation of this.#conversations) {
       conversation.restart();
       conversation.queued = false;
       const isReadLeft = conversation.readWanted > conversation.readConfirmed;
       if (conversation.pending > 0 || isReadLeft || conversation.infoWanted) this.#enqueue(conversation);
     }
-    for (const user of this.#watches.keys()) this.#watches.set(user, 0);
-    this.#renewWatches(nowMs);
-    this.#askForUser(nowMs);
+    this.#requests.live(nowMs);
+    if (this.#requests.isOpen) this.#armCheck(nowMs);
     this.#events.state?.(LinkState.LIVE);
     this.#events.caughtUp?.(position);
   }
@@ -984,33 +857,11 @@ export class ClientCore {
 
   // --- conversations ------------------------------------------------------------------------------------------------------------
 
-  *#conversations(): Generator<Conversation> {
-    yield* this.#direct.values();
-    yield* this.#groups.values();
-  }
-
-  #lookUp(convA: number, convB: number): Conversation | undefined {
-    if (convA === 0) return this.#groups.get(convB);
-    return this.#direct.get(convA === this.user ? convB : convA);
-  }
-
-  #known(convA: number, convB: number): Conversation | undefined {
-    const slot = (convA ^ convB) & RECENT_MASK;
-    const recent = this.#recent[slot];
-    const isIt = recent !== undefined && recent.a === convA && recent.b === convB;
-    if (isIt && !buggify(Site.CLIENT_FORGETS_RECENT)) return recent;
-    const known = this.#lookUp(convA, convB);
-    if (known === undefined || known.a !== convA || known.b !== convB) return undefined;
-    this.#recent[slot] = known;
-    return known;
-  }
-
   /** The conversation of a received frame; undefined, and a violation, if it cannot be one of this user's. */
   #find(frame: FrameView, nowMs: number): Conversation | undefined {
     const { convA, convB } = frame;
-    const known = this.#known(convA, convB);
-    if (known !== undefined) return known;
-    if (this.#isOwn(convA, convB)) return this.#add(convA, convB);
+    const conversation = this.#conversations.open(convA, convB);
+    if (conversation !== undefined) return conversation;
     this.#violation(
       `A frame of kind ${frame.kind} came for conversation (${convA}, ${convB}), not this user's.`,
       nowMs,
@@ -1018,83 +869,16 @@ export class ClientCore {
     return undefined;
   }
 
-  #isOwn(convA: number, convB: number): boolean {
-    return isConversation(convA, convB) && (convA === 0 || convA === this.user || convB === this.user);
-  }
-
-  /** The conversation that the application means. */
-  #open(convA: number, convB: number): Conversation {
-    const known = this.#known(convA, convB);
-    if (known !== undefined) return known;
-    if (this.#isOwn(convA, convB)) return this.#add(convA, convB);
-    throw new DunlinError(
-      `(${convA}, ${convB}) is not a conversation of user ${this.user}: give the two users in ascending order, or 0 and a group.`,
-    );
-  }
-
-  #add(convA: number, convB: number): Conversation {
-    const conversation = new Conversation(convA, convB);
-    conversation.countersKnown = this.#isFresh;
-    if (convA === 0) this.#groups.set(convB, conversation);
-    else this.#direct.set(convA === this.user ? convB : convA, conversation);
-    return conversation;
-  }
-
   // --- the saved state ------------------------------------------------------------------------------------------------------------
 
   /** Everything that must survive this process: see the head of this file. Not to be called inside an event handler. */
   snapshot(): Uint8Array {
-    const waiting = new Map<Conversation, Entry[]>();
-    for (let i = this.#deliveredHead; i < this.#delivered.length; i++) {
-      const { entry, conversation } = this.#delivered[i]!;
-      if (entry === undefined || conversation === undefined) continue;
-      const entries = waiting.get(conversation);
-      if (entries === undefined) waiting.set(conversation, [entry]);
-      else entries.push(entry);
-    }
-    const conversations: SavedConversation[] = [];
-    for (const conversation of this.#conversations()) {
-      const { a, b, lastCounter, countersKnown, acknowledgedSeq: seq, readWanted, readConfirmed } = conversation;
-      const read = readWanted > readConfirmed ? readWanted : 0;
-      // One entry a counter: if the server lost counters, the one of a delivered outcome may be given to another since then, and
-      // what waits for its outcome matters more.
-      const byCounter = new Map<number, Entry>();
-      for (const entry of waiting.get(conversation) ?? []) byCounter.set(entry.counter, entry);
-      for (const entry of conversation.unsettled()) byCounter.set(entry.counter, entry);
-      const entries = [...byCounter.values()];
-      entries.sort((one, other) => one.counter - other.counter);
-      if (lastCounter + seq + read === 0) continue;
-      conversations.push({ a, b, lastCounter, countersKnown, seq, read, entries: entries.map(savedEntry) });
-    }
-    const blocks = [...this.#blocks];
     return encodeSnapshot({
       device: this.device,
       isFresh: this.#isFresh,
-      position: this.#position,
-      conversations,
-      blocks,
+      position: this.#inbox.position,
+      conversations: saveConversations(this.#conversations, this.#inbox.waitingOutcomes()),
+      blocks: this.#requests.blocks,
     });
-  }
-
-  #restore(snapshot: Snapshot): void {
-    if (snapshot.device !== this.device) {
-      throw new DunlinError(`The saved client state belongs to device ${snapshot.device}, not to ${this.device}.`);
-    }
-    this.#position = snapshot.position;
-    this.#received = snapshot.position;
-    for (const { a, b, lastCounter, countersKnown, seq, read, entries } of snapshot.conversations) {
-      if (this.#lookUp(a, b) !== undefined) throw new DunlinError(`The saved client state has (${a}, ${b}) twice.`);
-      const conversation = this.#open(a, b);
-      conversation.countersKnown = countersKnown;
-      conversation.lastSeq = seq;
-      conversation.acknowledgedSeq = seq;
-      conversation.readWanted = read;
-      conversation.restore(
-        entries.map(({ wasSent, ...entry }) => ({ ...entry, transmissions: wasSent ? 1 : 0, settled: false })),
-        lastCounter,
-      );
-      this.#outbox += entries.length;
-    }
-    for (const [user, blocked] of snapshot.blocks) this.#blocks.set(user, blocked);
   }
 }

@@ -1,6 +1,6 @@
-/** What a ClientCore is made with and what it is told, and two small records that it keeps. */
+/** What a ClientCore is made with, and what a send is told. */
 import type { Prng } from '../core/prng.js';
-import type { Conversation, Entry } from './conversation.js';
+import type { AcknowledgeMode } from './inbox.js';
 
 export interface ClientCoreOptions {
   /** Device key: user × 128 + device number. The token must name the same device. */
@@ -14,7 +14,7 @@ export interface ClientCoreOptions {
    */
   readonly freshDevice?: boolean | undefined;
   /** When a received frame counts as processed: see the head of this file. Default 'auto'. */
-  readonly acknowledge?: 'auto' | 'messages' | 'all' | undefined;
+  readonly acknowledge?: AcknowledgeMode | undefined;
   /** True: the shell gets a new token for every attempt, so an expired one is no reason to stay away. Default false. */
   readonly renewsToken?: boolean | undefined;
   readonly heartbeatMs?: number | undefined;
@@ -36,22 +36,4 @@ export interface SendOptions {
   readonly flags?: number;
   /** A number below 2^53 that comes back with the outcome, also after a restart. */
   readonly tag?: number;
-}
-
-/** A positioned frame that was delivered and is not acknowledged yet. */
-export interface Delivered {
-  readonly position: number;
-  /** True if it waits for the application. */
-  readonly held: boolean;
-  readonly conversation: Conversation | undefined;
-  /** The sequence it took; 0: none. */
-  readonly seq: number;
-  /** The entry whose outcome it was. */
-  readonly entry: Entry | undefined;
-}
-
-export interface ControlFrame {
-  readonly kind: number;
-  readonly convB: number;
-  readonly extra: number;
 }
