@@ -1,32 +1,21 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { benchmark } from './conversation-stage.js';
 
-interface Result {
-  readonly figure: number;
-  readonly unit: string;
-  readonly against: { readonly figure: number };
-  readonly ratio: number;
-  readonly runs: readonly number[];
-  readonly spread: number;
-  readonly hash: string;
-  readonly machine: { readonly cores: number };
-}
-
-function run(): Result {
-  const script = fileURLToPath(new URL('./conversation-stage.js', import.meta.url));
-  const { status, stdout, stderr } = spawnSync(process.execPath, [script, '--tiny'], { encoding: 'utf8' });
-  assert.equal(status, 0, stderr);
-  return JSON.parse(stdout) as Result;
-}
-
-test('prints what it measured, and two runs of it do the same work', () => {
-  const one = run();
-  assert.equal(one.unit, 'ns a message');
-  assert.equal(one.runs.length, 2);
-  assert.ok(one.figure > 0 && one.against.figure > 0 && one.ratio > 0 && one.spread >= 0);
-  assert.ok(one.machine.cores > 0);
-  assert.match(one.hash, /^[0-9a-f]+$/);
-  assert.equal(run().hash, one.hash);
+test('the kernel is compared with its plain twin, and with the least that any stage does', async () => {
+  const { figures, workload } = await benchmark.run({ isTiny: true, runs: 1, progress: () => {} });
+  assert.deepEqual(
+    figures.map(({ against }) => against?.name.split(',')[0]),
+    [
+      'plain TypeScript twin',
+      'plain TypeScript twin',
+      'one look-up and two copies',
+      'plain TypeScript twin',
+      undefined,
+      'plain TypeScript twin',
+    ],
+  );
+  // Messages alone, and with receipts: different work.
+  assert.notEqual(figures[1]!.hash, figures[3]!.hash);
+  assert.ok(Number(workload['state_bytes']) > 0);
 });

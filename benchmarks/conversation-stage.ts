@@ -1,16 +1,14 @@
 /**
- * The conversation stage alone: messages sequenced and fanned out, in one thread, without log, store or sockets. Prints JSON.
- *
- *   node dist/benchmarks/conversation-stage.js [--tiny]
+ * The conversation stage alone: messages sequenced and fanned out, in one thread, without log, store or sockets.
  *
  * The WebAssembly kernel against its plain twin: both step the same batches from the same state, one after the other and in
  * turns first, and must write and become the same. Time is CPU time, since others may have the core meanwhile.
  *
  * A million conversations stand before the clock runs; one in five messages goes to a group, whose sizes have a median of 4
  * members and a 95th percentile of 12. Batches are made before the clock runs.
- * `floor` is what any stage must do with the same input: find the conversation in one table and copy the frame once for each
- * user partition that gets it. `with receipts` adds, for each message, the DELIVERED frame of each recipient and one READ.
- * `export` writes all conversations, `import` reads them into an empty stage, as a lane does when it takes a partition over.
+ * The floor is what any stage must do with the same input: find the conversation in one table and copy the frame once for each
+ * user partition that gets it. With receipts adds, for each message, the DELIVERED frame of each recipient and one READ.
+ * All conversations are written out, and read into an empty stage, as a lane does when it takes a partition over.
  */
 import {
   type Batch,
@@ -32,7 +30,7 @@ import { Prng } from '../core/prng.js';
 import type { Fetched, Out } from '../core/stage.js';
 import { Table } from '../core/table.js';
 import { ConversationStage } from '../pipelines/conversation/stage.js';
-import { describeMachine } from './load/result.js';
+import { type Benchmark, type Figure, makeFigure } from './harness/result.js';
 
 const PAYLOAD_BYTES = 120;
 const START_MS = 1_700_000_000_000;
@@ -42,11 +40,19 @@ const GROUP_SHARE = { numerator: 1, denominator: 5 };
 const SAMPLE_BYTES = 997;
 const NOTHING: Fetched = { get: () => undefined };
 
-const isTiny = process.argv.includes('--tiny');
-const conversations = isTiny ? 2_000 : 1_000_000;
-const users = isTiny ? 500 : 200_000;
-const messages = isTiny ? 4_000 : 200_000;
-const rounds = isTiny ? 2 : 6;
+/** What one core must do in a second, in millions of messages, and how many times as much as the plain twin. */
+const MILLIONS_PER_SECOND_MIN = 10;
+const RATIO_MIN = 5;
+
+interface Sizes {
+  readonly conversations: number;
+  readonly users: number;
+  /** Of a run. */
+  readonly messages: number;
+}
+
+const FULL: Sizes = { conversations: 1_000_000, users: 200_000, messages: 200_000 };
+const TINY: Sizes = { conversations: 2_000, users: 500, messages: 4_000 };
 
 /** Keeps one builder a user partition, and folds what was written into a hash. */
 class BenchOut implements Out {
@@ -104,14 +110,21 @@ class World {
   readonly #message = encodeFrame(makeFrame({ kind: Kind.MESSAGE, payload: new Uint8Array(PAYLOAD_BYTES) }));
   readonly #receipt = encodeFrame(makeFrame({ kind: Kind.DELIVERED }));
   /** Of each conversation: a, b and, for groups, the members; the first of them sends. */
-  readonly #a = new Float64Array(conversations);
-  readonly #b = new Float64Array(conversations);
+  readonly #a: Float64Array;
+  readonly #b: Float64Array;
   readonly #members: (readonly number[] | undefined)[] = [];
-  readonly #counters = new Uint32Array(conversations);
-  readonly #heads = new Uint32Array(conversations);
+  readonly #counters: Uint32Array;
+  readonly #heads: Uint32Array;
+  readonly #sizes: Sizes;
   #offset = 0;
 
-  constructor() {
+  constructor(sizes: Sizes) {
+    const { conversations, users } = sizes;
+    this.#sizes = sizes;
+    this.#a = new Float64Array(conversations);
+    this.#b = new Float64Array(conversations);
+    this.#counters = new Uint32Array(conversations);
+    this.#heads = new Uint32Array(conversations);
     const seen = new Set<number>();
     for (let n = 0; n < conversations; n++) {
       if (this.#isGroup(n)) {
@@ -181,7 +194,7 @@ class World {
 
   /** Makes every conversation: groups with GROUP_CREATE, direct ones with a message. */
   setUp(): Generator<Batch> {
-    return this.#batches(conversations, (builder, n) => this.#create(builder, n));
+    return this.#batches(this.#sizes.conversations, (builder, n) => this.#create(builder, n));
   }
 
   #sendReceipts(builder: BatchBuilder, n: number): void {
@@ -199,8 +212,8 @@ class World {
 
   /** Messages to conversations drawn at random. Counters go on from one call to the next. */
   messages(withReceipts: boolean): Batch[] {
-    const batches = this.#batches(messages, (builder) => {
-      const n = this.#random.below(conversations);
+    const batches = this.#batches(this.#sizes.messages, (builder) => {
+      const n = this.#random.below(this.#sizes.conversations);
       this.#sendMessage(builder, n);
       if (withReceipts) this.#sendReceipts(builder, n);
     });
@@ -284,14 +297,9 @@ function addToFloor(rows: Table, { view, header }: Batch): void {
   }
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)]!;
-}
-
-/** Median and spread (highest less lowest) of several runs. */
-function summary(values: readonly number[], digits: number): { figure: number; spread: number } {
-  const round = (value: number): number => Number(value.toFixed(digits));
-  return { figure: round(median(values)), spread: round(Math.max(...values) - Math.min(...values)) };
+interface Twins {
+  readonly kernel: ConversationStage;
+  readonly plain: ConversationStage;
 }
 
 /** Nanoseconds a message of each run, of the twins and of the floor, and a hash of all that was written. */
@@ -299,94 +307,141 @@ class Series {
   readonly kernel: number[] = [];
   readonly plain: number[] = [];
   readonly floor: number[] = [];
-  hash = 0;
+  #hash = 0;
 
-  /** One run: the twins step the same batches, one after the other, and must write the same. */
-  run(twins: Twins, batches: readonly Batch[], isKernelFirst: boolean): void {
+  get hash(): string {
+    return this.#hash.toString(16);
+  }
+
+  /** One run: the twins step the same batches, one after the other and in turns first, and must write the same. */
+  run(twins: Twins, rows: Table, batches: readonly Batch[], messages: number): void {
     // First, so that neither twin pays for what making the batches left to the collector.
-    const floor = stepFloor(table, batches);
-    const kernelFirst = isKernelFirst ? step(twins.kernel, batches) : undefined;
+    const floor = stepFloor(rows, batches);
+    const kernelFirst = this.kernel.length % 2 === 0 ? step(twins.kernel, batches) : undefined;
     const plain = step(twins.plain, batches);
     const kernel = kernelFirst ?? step(twins.kernel, batches);
     if (kernel.hash !== plain.hash) throw new Error('the kernel and its plain twin wrote different output');
-    this.hash = mix32(this.hash ^ plain.hash);
+    this.#hash = mix32(this.#hash ^ plain.hash);
     this.kernel.push(kernel.ns / messages);
     this.plain.push(plain.ns / messages);
     this.floor.push(floor.ns / messages);
   }
+}
 
-  /** How many times as fast the kernel was, run by run. */
-  get ratios(): number[] {
-    return this.plain.map((ns, n) => ns / this.kernel[n]!);
+/** A stage with all conversations, written out and read in again by both twins; and the table of the floor. */
+interface SetUp {
+  readonly twins: Twins;
+  readonly rows: Table;
+  readonly bytes: number;
+  /** Seconds of each run. */
+  readonly exports: readonly number[];
+  readonly imports: { readonly kernel: readonly number[]; readonly plain: readonly number[] };
+}
+
+function setUp(world: World, runs: number): SetUp {
+  const rows = new Table(new LinearMemory(), 16, 4);
+  const original = newStage(true);
+  const out = new BenchOut();
+  for (const batch of world.setUp()) {
+    original.step(batch, out, NOTHING);
+    out.flush();
+    addToFloor(rows, batch);
   }
+  let chunks: readonly Uint8Array[] = [];
+  let twins: Twins | undefined;
+  const exports: number[] = [];
+  const imports = { kernel: [] as number[], plain: [] as number[] };
+  for (let run = 0; run < runs; run++) {
+    const ns = timed(() => {
+      chunks = exportAll(original);
+    });
+    const [kernel, plain] = [load(chunks, true), load(chunks, false)];
+    exports.push(ns / 1e9);
+    imports.kernel.push(kernel.ns / 1e9);
+    imports.plain.push(plain.ns / 1e9);
+    twins = { kernel: kernel.stage, plain: plain.stage };
+  }
+  if (twins === undefined || !twins.kernel.hasKernel) throw new Error('this engine cannot run the kernel');
+  const hash = original.stateHash();
+  if (twins.kernel.stateHash() !== hash || twins.plain.stateHash() !== hash)
+    throw new Error('what was imported is not what was exported');
+  return { twins, rows, bytes: chunks.reduce((sum, { length }) => sum + length, 0), exports, imports };
+}
 
-  report(): object {
+const PLAIN = 'plain TypeScript twin, same batches, same state';
+
+function stepFigures(message: Series, receipts: Series): Figure[] {
+  const { hash } = message;
+  const ns = { unit: 'ns of CPU a message', better: 'lower' } as const;
+  const perSecond = (runs: readonly number[]): number[] => runs.map((each) => 1_000 / each);
+  return [
+    makeFigure({
+      name: 'messages of one core',
+      unit: 'M messages/s',
+      better: 'higher',
+      runs: perSecond(message.kernel),
+      against: { name: PLAIN, runs: perSecond(message.plain) },
+      reach: { of: 'figure', bound: MILLIONS_PER_SECOND_MIN },
+      hash,
+    }),
+    makeFigure({
+      ...ns,
+      name: 'a message',
+      runs: message.kernel,
+      against: { name: PLAIN, runs: message.plain },
+      reach: { of: 'ratio', bound: RATIO_MIN },
+      hash,
+    }),
+    makeFigure({
+      ...ns,
+      name: 'a message, against the least',
+      runs: message.kernel,
+      against: { name: 'one look-up and two copies, plain TypeScript', runs: message.floor },
+      hash,
+    }),
+    makeFigure({
+      ...ns,
+      name: 'a message with its receipts',
+      runs: receipts.kernel,
+      against: { name: PLAIN, runs: receipts.plain },
+      hash: receipts.hash,
+    }),
+  ];
+}
+
+function stateFigures({ exports, imports }: SetUp, hash: string): Figure[] {
+  const seconds = { unit: 's of CPU', better: 'lower', hash } as const;
+  return [
+    makeFigure({ ...seconds, name: 'all conversations written out', runs: exports }),
+    makeFigure({
+      ...seconds,
+      name: 'all conversations read in',
+      runs: imports.kernel,
+      against: { name: PLAIN, runs: imports.plain },
+    }),
+  ];
+}
+
+export const benchmark: Benchmark = {
+  name: 'conversation-stage',
+  about: 'Messages deduplicated, sequenced and fanned out in one thread, against the plain twin of the kernel.',
+  run({ isTiny, runs, progress }) {
+    const sizes = isTiny ? TINY : FULL;
+    progress(`makes ${sizes.conversations} conversations`);
+    const world = new World(sizes);
+    const state = setUp(world, runs);
+    const [message, receipts] = [new Series(), new Series()];
+    for (const series of [message, receipts]) {
+      for (let run = 0; run < runs; run++) {
+        progress(`run ${run + 1} of ${runs}${series === receipts ? ', with receipts' : ''}`);
+        series.run(state.twins, state.rows, world.messages(series === receipts), sizes.messages);
+      }
+    }
+    const hash = state.twins.plain.stateHash();
+    if (state.twins.kernel.stateHash() !== hash) throw new Error('the kernel and its plain twin left different states');
     return {
-      ...summary(this.kernel, 1),
-      unit: 'ns a message',
-      against: { ...summary(this.plain, 0), name: 'plain TypeScript twin, same batches, same state' },
-      ratio: summary(this.ratios, 2).figure,
-      ratioSpread: summary(this.ratios, 2).spread,
-      runs: this.kernel.map((ns) => Number(ns.toFixed(1))),
-      plainRuns: this.plain.map(Math.round),
-      millionsPerSecond: Number((1_000 / median(this.kernel)).toFixed(2)),
-      hash: this.hash.toString(16),
+      figures: [...stepFigures(message, receipts), ...stateFigures(state, hash.toString(16))],
+      workload: { ...sizes, share_to_groups: 0.2, payload_bytes: PAYLOAD_BYTES, state_bytes: state.bytes },
     };
-  }
-}
-
-interface Twins {
-  readonly kernel: ConversationStage;
-  readonly plain: ConversationStage;
-}
-
-const world = new World();
-const table = new Table(new LinearMemory(), 16, 4);
-const original = newStage(true);
-const setUpOut = new BenchOut();
-for (const batch of world.setUp()) {
-  original.step(batch, setUpOut, NOTHING);
-  setUpOut.flush();
-  addToFloor(table, batch);
-}
-let chunks: readonly Uint8Array[] = [];
-const exportS =
-  timed(() => {
-    chunks = exportAll(original);
-  }) / 1e9;
-
-const imported = [load(chunks, true), load(chunks, false)];
-const twins = { kernel: imported[0]!.stage, plain: imported[1]!.stage };
-if (!twins.kernel.hasKernel) throw new Error('this engine cannot run the kernel: there is nothing to compare');
-if (imported.some(({ stage }) => stage.stateHash() !== original.stateHash()))
-  throw new Error('what was imported is not what was exported');
-
-const message = new Series();
-const receipts = new Series();
-for (let round = 0; round < rounds; round++) message.run(twins, world.messages(false), round % 2 === 0);
-for (let round = 0; round < rounds; round++) receipts.run(twins, world.messages(true), round % 2 === 0);
-const stateHash = twins.plain.stateHash();
-if (twins.kernel.stateHash() !== stateHash) throw new Error('the kernel and its plain twin left different states');
-const imports = imported.map(({ ns }) => ns / 1e9);
-
-console.log(
-  JSON.stringify(
-    {
-      benchmark: 'conversation-stage',
-      ...message.report(),
-      floor: { ...summary(message.floor, 0), unit: 'ns a message', name: 'one look-up, two copies, plain TypeScript' },
-      withReceipts: receipts.report(),
-      stateHash: stateHash.toString(16),
-      import: { ...summary(imports, 2), unit: 's' },
-      export: {
-        figure: Number(exportS.toFixed(2)),
-        unit: 's',
-        bytes: chunks.reduce((sum, { length }) => sum + length, 0),
-      },
-      workload: { conversations, users, messages, groupShare: 0.2, payloadBytes: PAYLOAD_BYTES },
-      machine: describeMachine(),
-    },
-    undefined,
-    2,
-  ),
-);
+  },
+};

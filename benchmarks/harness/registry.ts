@@ -5,7 +5,13 @@ import type { Benchmark } from './result.js';
 export type Registry = Readonly<Record<string, () => Promise<{ readonly benchmark: Benchmark }>>>;
 
 export const REGISTRY: Registry = {
-  'socket-to-socket': () => import('../socket-to-socket.js'),
+  // One part alone.
+  'conversation-stage': () => import('../conversation-stage.js'),
+  // The disk.
   log: () => import('../log.js'),
+  // Sockets.
+  'socket-to-socket': () => import('../socket-to-socket.js'),
+  // The whole server, and rivals.
+  start: () => import('../start.js'),
   peers: () => import('../peers.js'),
 };
