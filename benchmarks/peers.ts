@@ -11,7 +11,8 @@ import { PEERS, TINY_PEERS } from './peers/all.js';
 import { BODY_BYTES } from './peers/body.js';
 import { dunlin } from './peers/dunlin.js';
 import type { Faults, OpenLoop } from './peers/fleet.js';
-import { measureIdle, measureReplay, measureRound, type Round, type Sizes } from './peers/measure.js';
+import { KAFKA, KAFKA_LINES, type KafkaRun, measureKafka, prepareKafka } from './peers/kafka.js';
+import { freePorts, measureIdle, measureReplay, measureRound, type Round, type Sizes } from './peers/measure.js';
 import type { Peer } from './peers/peer.js';
 import { planReplay } from './peers/replay.js';
 
@@ -20,11 +21,13 @@ const UNIT = 'messages a second a core';
 const TRACE_FILE = fileURLToPath(new URL('../../../shared/data/chat-trace.csv.gz', import.meta.url));
 const REPLAYED = 2_000;
 const REPLAY_SECONDS = 4;
+const KAFKA_RECORDS = 500_000;
 
 const SIZES: Sizes = {
   users: 400,
   exchanged: 10,
-  rampSteps: 10,
+  windowMax: 1_024,
+  warmUpSeconds: 1.5,
   seconds: 2.5,
   openLoopSeconds: 4,
   burst: 16,
@@ -35,7 +38,8 @@ const SIZES: Sizes = {
 const TINY_SIZES: Sizes = {
   users: 8,
   exchanged: 4,
-  rampSteps: 1,
+  windowMax: 4,
+  warmUpSeconds: 0.1,
   seconds: 0.2,
   openLoopSeconds: 0.2,
   burst: 4,
@@ -105,6 +109,27 @@ async function replayAll(outcomes: readonly Outcome[], users: number, progress: 
   return `${plan.messages.length} messages to ${plan.groups.length} groups, ${plan.deliveries} deliveries, ${Math.round(plan.speed)} × as fast`;
 }
 
+/** The broker's ceiling, and why it is missing. */
+interface Ceiling {
+  readonly runs: readonly KafkaRun[];
+  readonly reason?: string;
+}
+
+async function measureCeiling(runs: number, progress: Progress): Promise<Ceiling> {
+  try {
+    const reason = await prepareKafka(progress);
+    if (reason !== undefined) return { runs: [], reason };
+    progress(`${KAFKA.name}: ${runs} runs`);
+    return { runs: await measureKafka(await freePorts(), KAFKA_RECORDS, runs) };
+  } catch (error) {
+    return { runs: [], reason: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function kafkaRate({ records, serverCpuSeconds }: KafkaRun): number {
+  return records / serverCpuSeconds;
+}
+
 /** The rival that acknowledges only what is synced and takes the least CPU for it. */
 function bestDurable(outcomes: readonly Outcome[]): Outcome | undefined {
   return outcomes
@@ -126,6 +151,38 @@ function headline(own: Outcome, rival: Outcome | undefined): Figure {
           reach: { of: 'ratio', bound: RATIO_MIN },
         }),
   });
+}
+
+/** A figure, if it ran, and a row for it. */
+function ceilingFigures({ runs }: Ceiling): Figure[] {
+  if (runs.length === 0) return [];
+  const { name, setting, durability } = KAFKA;
+  const hash = `${runs[0]!.records} records`;
+  return [
+    makeFigure({
+      name: `${name} (${durability})`,
+      unit: UNIT,
+      better: 'higher',
+      runs: runs.map(kafkaRate),
+      hash,
+      note: setting,
+    }),
+  ];
+}
+
+function ceilingRow({ runs }: Ceiling): (string | number | null)[] {
+  const wall = median(runs.map(({ records, seconds }) => records / seconds));
+  const empty = PROPERTIES.slice(5).map(() => null);
+  const row = [
+    KAFKA.name,
+    KAFKA.version,
+    KAFKA.durability,
+    rounded(median(runs.map(kafkaRate))),
+    rounded(wall),
+    ...empty,
+  ];
+  row[PROPERTIES.indexOf(LINES)] = KAFKA_LINES;
+  return row;
 }
 
 function figureOf({ peer, rounds }: Outcome): Figure {
@@ -153,6 +210,7 @@ function rounded(value: number | undefined, digits = 0): number | null {
   return value === undefined || !Number.isFinite(value) ? null : Number(value.toFixed(digits));
 }
 
+const LINES = 'lines to the first message';
 const PROPERTIES = [
   'rival',
   'version',
@@ -163,46 +221,46 @@ const PROPERTIES = [
   'p50, half load, ms',
   'p99, half load, ms',
   'bytes an idle connection',
-  'lines to the first message',
+  LINES,
   'real chats, p99, ms',
   'faults seen',
 ];
 
-function properties(outcomes: readonly Outcome[]): Table {
-  return {
-    name: 'Rivals, by property',
-    columns: PROPERTIES,
-    rows: outcomes.map((outcome) => {
-      const { peer, rounds, replay, idleBytes, faults } = outcome;
-      const latency = rounds.at(-1)!.latency;
-      return [
-        peer.name,
-        rounds[0]!.version,
-        peer.durability,
-        rounded(median(rounds.map(ratePerCore))),
-        rounded(wallRate(outcome)),
-        rounded(median(rounds.map(({ driverCpuSeconds, seconds }) => driverCpuSeconds / seconds)), 2),
-        rounded(latency?.p50Ms, 1),
-        rounded(latency?.p99Ms, 1),
-        rounded(idleBytes),
-        lineCount(rounds[0]!),
-        rounded(replay?.p99Ms, 1),
-        describeFaults(faults),
-      ];
-    }),
-  };
+function properties(outcomes: readonly Outcome[], ceiling: Ceiling): Table {
+  const rows = outcomes.map((outcome) => {
+    const { peer, rounds, replay, idleBytes, faults } = outcome;
+    const latency = rounds.at(-1)!.latency;
+    return [
+      peer.name,
+      rounds[0]!.version,
+      peer.durability,
+      rounded(median(rounds.map(ratePerCore))),
+      rounded(wallRate(outcome)),
+      rounded(median(rounds.map(({ driverCpuSeconds, seconds }) => driverCpuSeconds / seconds)), 2),
+      rounded(latency?.p50Ms, 1),
+      rounded(latency?.p99Ms, 1),
+      rounded(idleBytes),
+      lineCount(rounds[0]!),
+      rounded(replay?.p99Ms, 1),
+      describeFaults(faults),
+    ];
+  });
+  if (ceiling.runs.length > 0) rows.push(ceilingRow(ceiling));
+  return { name: 'Rivals, by property', columns: PROPERTIES, rows };
 }
 
-function settings(outcomes: readonly Outcome[]): Table {
+function settings(outcomes: readonly Outcome[], { runs }: Ceiling): Table {
+  const all = [...outcomes.map(({ peer }) => peer), ...(runs.length > 0 ? [KAFKA] : [])];
   return {
     name: 'How each is set, and what it does not do',
     columns: ['rival', 'setting', 'does not do'],
-    rows: outcomes.map(({ peer }) => [peer.name, peer.setting, peer.lacks.join('; ') || '–']),
+    rows: all.map(({ name, setting, lacks }) => [name, setting, lacks.join('; ') || '–']),
   };
 }
 
-function leftOut(outcomes: readonly Outcome[]): Table {
+function leftOut(outcomes: readonly Outcome[], ceiling: Ceiling): Table {
   const rows = outcomes.flatMap(({ peer, reasons }) => reasons.map((reason) => [peer.name, reason]));
+  if (ceiling.reason !== undefined) rows.push([KAFKA.name, ceiling.reason]);
   return { name: 'Left out', columns: ['rival', 'reason'], rows };
 }
 
@@ -230,10 +288,11 @@ export const benchmark: Benchmark = {
         outcome.idleBytes = await measureIdle(outcome.peer, sizes);
       });
     }
+    const ceiling: Ceiling = isTiny ? { runs: [] } : await measureCeiling(runs, progress);
     const replayed = isTiny ? 'left out' : await replayAll(complete, sizes.users, progress);
     return {
-      figures: [headline(own, bestDurable(complete)), ...complete.map(figureOf)],
-      tables: [properties(complete), settings(complete), leftOut(all)],
+      figures: [headline(own, bestDurable(complete)), ...complete.map(figureOf), ...ceilingFigures(ceiling)],
+      tables: [properties(complete, ceiling), settings(complete, ceiling), leftOut(all, ceiling)],
       workload: {
         users: sizes.users,
         body_bytes: BODY_BYTES,

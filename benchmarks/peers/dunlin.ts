@@ -24,6 +24,7 @@ export const dunlin: Peer = {
   setting: 'dunlin up, one gateway and one lane thread a stage; synced in groups before SENT',
   lacks: [],
   hasGroups: true,
+  window: 64,
   prepare: () => Promise.resolve(undefined),
   start,
 };

@@ -48,8 +48,8 @@ test('nothing is found at a server that does what it should', async () => {
     4,
   );
   const hash = await fleet.exchange(10);
-  const { messages, window } = await fleet.saturate(0.02, 0);
-  assert.ok(messages > 0 && window > 0);
+  const { messages } = await fleet.saturate(3, 0.01, 0.02);
+  assert.ok(messages > 0);
   const { p50Ms, p99Ms } = await fleet.openLoop(10_000, 0.05, 5);
   assert.ok(p50Ms >= 0 && p99Ms >= p50Ms);
   assert.deepEqual(fleet.faults(), NONE);

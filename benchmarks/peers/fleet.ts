@@ -1,8 +1,7 @@
 /**
  * The driver: users of one rival, in pairs or in groups, every message checked. The same for all rivals.
  *
- * `saturate` keeps as many messages on their way as the rival answers within a quarter of a second, and counts what is
- * acknowledged and delivered. `openLoop` sends at given times, whatever comes back; a latency counts from the time at which
+ * `saturate` keeps a number of messages of each user on their way, and counts what is acknowledged and delivered. `openLoop` sends at given times, whatever comes back; a latency counts from the time at which
  * a message was due.
  */
 import { mix32 } from '../../core/ids.js';
@@ -12,16 +11,10 @@ import type { PeerConnection, PeerServer } from './peer.js';
 import type { Replay } from './replay.js';
 import { cpuSeconds, pause } from './server-process.js';
 
-/** Most messages of a user on their way. */
-const WINDOW_MAX = 512;
-const WINDOW_FIRST = 2;
 /** Connections that are opened at a time. */
 const OPENING_AT_ONCE = 32;
-/** What is under way is allowed to be this much of a second's worth. */
-const UNDER_WAY_S = 0.5;
-const RAMP_STEP_MS = 250;
 /** A rival that has not answered everything by then has lost it. */
-export const DRAIN_MS_MAX = 15_000;
+export const DRAIN_MS_MAX = 30_000;
 const TICK_MS = 2;
 /** Conversations of groups are numbered above those of pairs. */
 const FIRST_GROUP = 100_000;
@@ -41,8 +34,6 @@ export interface Saturation {
   readonly seconds: number;
   readonly serverCpuSeconds: number;
   readonly driverCpuSeconds: number;
-  /** Messages of each user on their way, at most. */
-  readonly window: number;
 }
 
 export interface OpenLoop {
@@ -184,20 +175,12 @@ export class Fleet {
     return this.#hash.toString(16);
   }
 
-  /** Grows what is under way while the rival keeps up, then measures for `seconds`. */
-  async saturate(seconds: number, rampSteps: number): Promise<Saturation> {
-    this.#window = WINDOW_FIRST;
+  /** Keeps `window` messages of each user on their way; after `warmUpSeconds` measures for `seconds`. */
+  async saturate(window: number, warmUpSeconds: number, seconds: number): Promise<Saturation> {
+    this.#window = window;
     for (const user of this.#users) this.#wake(user);
-    for (let step = 0; step < rampSteps; step++) {
-      const [ackedBefore, before] = [this.#acked, performance.now()];
-      await pause(RAMP_STEP_MS);
-      this.#check();
-      const rate = ((this.#acked - ackedBefore) / (performance.now() - before)) * 1_000;
-      if (this.#window * 2 * this.#users.length <= rate * UNDER_WAY_S) {
-        this.#window = Math.min(WINDOW_MAX, this.#window * 2);
-        for (const user of this.#users) this.#wake(user);
-      }
-    }
+    await pause(warmUpSeconds * 1_000);
+    this.#check();
     const { pids } = this.#server;
     const driver = process.cpuUsage();
     const [messages, cpu, start] = [Math.min(this.#acked, this.#delivered), cpuSeconds(pids), performance.now()];
@@ -207,7 +190,6 @@ export class Fleet {
       seconds: (performance.now() - start) / 1_000,
       serverCpuSeconds: cpuSeconds(pids) - cpu,
       driverCpuSeconds: sumCpu(process.cpuUsage(driver)),
-      window: this.#window,
     };
     this.#window = 0;
     this.#check();

@@ -16,7 +16,9 @@ export interface Sizes {
   readonly users: number;
   /** Messages of each user that all rivals exchange, for the hash. */
   readonly exchanged: number;
-  readonly rampSteps: number;
+  /** No rival gets more of each user's messages under way. */
+  readonly windowMax: number;
+  readonly warmUpSeconds: number;
   readonly seconds: number;
   readonly openLoopSeconds: number;
   /** Messages of one user that are due at the same moment. */
@@ -34,7 +36,8 @@ export interface Round extends Saturation {
   readonly faults: Faults;
 }
 
-async function freePorts(): Promise<number> {
+/** The first of PORTS_PER_SERVER free ports. */
+export async function freePorts(): Promise<number> {
   const start = PORT_MIN + (process.pid % (PORT_MAX - PORT_MIN));
   for (let n = 0; ; n += PORTS_PER_SERVER) {
     if (n > PORT_MAX - PORT_MIN) throw new Error(`no ${PORTS_PER_SERVER} free ports from ${PORT_MIN} to ${PORT_MAX}`);
@@ -78,7 +81,11 @@ export async function measureRound(peer: Peer, sizes: Sizes, isLast: boolean): P
     const { version, configuration } = server;
     return await withFleet(server, sizes.users, async (fleet) => {
       const hash = await fleet.exchange(sizes.exchanged);
-      const saturation = await fleet.saturate(sizes.seconds, sizes.rampSteps);
+      const saturation = await fleet.saturate(
+        Math.min(peer.window, sizes.windowMax),
+        sizes.warmUpSeconds,
+        sizes.seconds,
+      );
       const rate = saturation.messages / saturation.seconds / 2;
       const latency = isLast ? await fleet.openLoop(rate, sizes.openLoopSeconds, sizes.burst) : undefined;
       return { version, configuration, hash, ...saturation, latency, faults: fleet.faults() };

@@ -22,6 +22,8 @@ export interface Peer {
   readonly lacks: readonly string[];
   /** True if `lacks` has no groups. */
   readonly hasGroups: boolean;
+  /** Messages of each user under way with which it does the most for the CPU it takes, among powers of two. */
+  readonly window: number;
   /** Brings what it needs onto this machine, once. A sentence if it cannot run here. */
   prepare(progress: (sentence: string) => void): Promise<string | undefined>;
   start(place: Place): Promise<PeerServer>;

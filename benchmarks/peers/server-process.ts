@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 
 /** A server that does not take connections by then is left out. */
-const START_MS_MAX = 30_000;
+const START_MS_MAX = 60_000;
 /** A server that does not go by itself is killed. */
 const STOP_MS_MAX = 8_000;
 const PROBE_PAUSE_MS = 20;

@@ -23,6 +23,7 @@ export const ws: Peer = {
     'authentication',
   ],
   hasGroups: true,
+  window: 64,
   prepare: () => Promise.resolve(undefined),
   start,
 };
