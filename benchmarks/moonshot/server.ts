@@ -31,7 +31,7 @@ export interface Server {
 export async function startServer(flags: readonly string[], workers: readonly string[]): Promise<Server> {
   const data = fs.mkdtempSync(join(tmpdir(), 'dunlin-moonshot-'));
   const fixed = ['up', '--json', '--data', data, '--port', '0', '--admin-port', '0'];
-  const child = spawn(process.execPath, [...process.execArgv, PROGRAM, ...fixed, ...flags], {
+  const child = spawn(process.execPath, [PROGRAM, ...fixed, ...flags], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines = createInterface({ input: child.stdout });

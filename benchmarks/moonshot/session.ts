@@ -59,7 +59,7 @@ export class Session {
     const server = await startServer(SERVER_FLAGS, WORKERS);
     const child = fork(CHILD, [], {
       serialization: 'advanced',
-      execArgv: [...process.execArgv, `--max-semi-space-size=${SEMI_SPACE_MIB}`],
+      execArgv: [`--max-semi-space-size=${SEMI_SPACE_MIB}`],
     });
     const session = new Session(workload, server, child);
     try {
