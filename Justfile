@@ -31,3 +31,7 @@ load *args:
 # Benchmarks, all or by name, into benchmarks/results/; `just bench --help` says more.
 bench *args: build
     @node --enable-source-maps dist/benchmarks/bench.js {{args}}
+
+# docs/benchmarks.md and reports/benchmarks.html from the results.
+bench-report *args: build
+    @node --enable-source-maps dist/benchmarks/bench-report.js {{args}}

@@ -43,12 +43,12 @@ function niceStep(max: number): number {
 }
 
 /** Values to per cent of the height, from the top. */
-interface Scale {
+export interface Scale {
   readonly ticks: readonly number[];
   at(value: number): number;
 }
 
-function linearScale(max: number): Scale {
+export function linearScale(max: number): Scale {
   const step = niceStep(max > 0 ? max : 1);
   const top = Math.max(step, Math.ceil(max / step - 1e-9) * step);
   const ticks: number[] = [];
@@ -67,7 +67,7 @@ function logScale(min: number, max: number): Scale {
   return { ticks, at };
 }
 
-function fixed(value: number): string {
+export function fixed(value: number): string {
   return String(Number(value.toFixed(3)));
 }
 
