@@ -14,6 +14,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   { name: 'load', load: async () => (await import('./load.js')).loadCommand() },
   { name: 'chat', load: async () => (await import('./chat.js')).chatCommand() },
   { name: 'token', load: async () => (await import('./token.js')).tokenCommand() },
+  { name: 'recover', load: async () => (await import('./recover.js')).recoverCommand() },
   { name: 'sim', load: async () => (await import('./sim.js')).simCommand() },
 ];
 
@@ -23,6 +24,7 @@ Examples:
   dunlin load --users 2000 --rate 20000        put load on it and check every message
   dunlin chat --as ada --to bo                 talk over it
   dunlin token --user ada --device 1           a development token
+  dunlin recover                               what stopped partitions lost, and the way on
   dunlin sim swarm --seeds 100                 a hundred simulated worlds, each broken in its own way`;
 
 async function program(args: readonly string[]): Promise<Command> {

@@ -1,9 +1,9 @@
 /** What a client core tells its application. All calls are synchronous, in the order of what happened. */
 import type { FrameView } from './view.js';
 
-/** Why sequences of a conversation will never come; 1 to 3 are GAP's `extra`. */
+/** Why sequences of a conversation will never come; 0 to 3 are GAP's `extra`. */
 export const GapReason = {
-  /** The server did not have them on several connections in a row: an honest loss. */
+  /** An honest loss: the server says so, or did not have them on several connections in a row. */
   LOST: 0,
   EXPIRED: 1,
   BLOCKED: 2,

@@ -6,6 +6,7 @@
  *     ├── 'e'                          fence: epoch of the owner (u64)
  *     ├── 'm'                          meta: what is committed (pipelines/checkpoint.ts)
  *     ├── 'l'                          loss: what the log lost (pipelines/loss.ts)
+ *     ├── 'a'                          losses that were accepted (pipelines/acceptance.ts)
  *     ├── 'b' ── base (u32) ── n (u32) chunk n of a whole export
  *     ├── 'd' ── commit (u64) ── n     chunk n of what a commit changed
  *     └── 'i' ── user (u64) ── pos     cold inbox of a user: entries from position pos on (user stage)
@@ -14,7 +15,7 @@
 
 export const StageId = { CONVERSATION: 1, USER: 2 } as const;
 
-const Family = { FENCE: 0x65, META: 0x6d, LOSS: 0x6c, BASE: 0x62, DELTA: 0x64, INBOX: 0x69 } as const;
+const Family = { FENCE: 0x65, META: 0x6d, LOSS: 0x6c, ACCEPTED: 0x61, BASE: 0x62, DELTA: 0x64, INBOX: 0x69 } as const;
 
 const PREFIX_BYTES = 4;
 
@@ -42,6 +43,10 @@ export function metaKey(stage: number, partition: number): Uint8Array {
 
 export function lossKey(stage: number, partition: number): Uint8Array {
   return prefix(stage, partition, Family.LOSS, 0).key;
+}
+
+export function acceptedKey(stage: number, partition: number): Uint8Array {
+  return prefix(stage, partition, Family.ACCEPTED, 0).key;
 }
 
 export function baseKey(stage: number, partition: number, base: number, n: number): Uint8Array {

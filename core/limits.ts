@@ -74,6 +74,12 @@ export const COMMIT_INTERVAL_MS = 5_000;
 /** Highest length of log that recovery may have to read again in one partition before a commit is forced. */
 export const RECOVERY_BYTES_MAX = 64 * MIB;
 
+/**
+ * More sequences than a conversation can have been given out of what its lane had not committed when its log lost it: so far its
+ * head is moved when somebody accepts the loss.
+ */
+export const LOST_SEQUENCES_MAX = 2 ** 20;
+
 // --- conversations ----------------------------------------------------------------------------------------------------
 /** Highest number of members of a group (the design asks for 256; real messengers allow 1,024). */
 export const GROUP_MEMBERS_MAX = 1_024;
@@ -218,6 +224,10 @@ check(STORE_CHUNK_BYTES <= STORE_VALUE_BYTES_MAX, 'a chunk fits into a value');
 check(2 * COMMIT_BYTES <= STORE_TRANSACTION_BYTES_MAX, 'a commit fits into a transaction');
 check(SESSION_GRACE_MS <= IDLE_TIMEOUT_MS, 'a session does not outlive its connection');
 check(IDLE_TIMEOUT_MS > 2 * HEARTBEAT_MS, 'one lost heartbeat does not end a connection');
+check(
+  RECOVERY_BYTES_MAX / FRAME_HEADER_BYTES < LOST_SEQUENCES_MAX,
+  'what is not committed has fewer messages than are skipped for it',
+);
 check(MESSAGE_TTL_S_MAX <= SEQUENCE_MAX, 'a time to live fits into 32 bits');
 check(SOCKET_BUFFER_BYTES_LOW < SOCKET_BUFFER_BYTES_MAX, 'catch-up has a hysteresis');
 check(CLIENT_FRAMES_PER_SECOND < CONNECTION_FRAMES_PER_SECOND, 'a client stays below its rate of frames');

@@ -56,6 +56,11 @@ export interface Stage {
   importChunk(chunk: Uint8Array): void;
   /** All chunks are in: derive what is not exported. */
   importDone(): void;
+  /**
+   * After the import: the log lost what lay behind the checkpoint, so many times by now, and that was accepted. `isFirst`: the
+   * imported state does not know of the last time.
+   */
+  goOnAfterLoss?(losses: number, isFirst: boolean): void;
   /** Hash of the whole logical state: equal states have equal hashes, on every machine. */
   stateHash(): number;
 }

@@ -457,7 +457,7 @@ export class Lane {
 
   #step(partition: Partition, batch: Batch, fetched: Fetched, nowMs: number): void {
     const { offset, byteLength, count } = batch.header;
-    partition.outbox.begin(offset, partition.epoch);
+    partition.beginOutput(offset);
     partition.stage.step(batch, partition.outbox, fetched);
     partition.stepped(batch, nowMs);
     this.counters.batches++;

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Batch, BatchBuilder, BatchKind, SourceKind, sourceId } from '../core/batch.js';
-import { encodeFrame, Kind, makeFrame } from '../core/frame.js';
+import { type Batch, BatchAt, BatchBuilder, BatchKind, RECIPIENT_BYTES, SourceKind, sourceId } from '../core/batch.js';
+import { At, encodeFrame, frameLength, Kind, makeFrame, readU53 } from '../core/frame.js';
 import { deviceKey, directConversation, partitionOfConversation } from '../core/ids.js';
 import { fenceKey, StageId } from '../core/keys.js';
+import { LOST_SEQUENCES_MAX } from '../core/limits.js';
 import { Durability, type Log, type LogLoss, Topic } from '../core/ports.js';
 import { MemoryLog } from '../engines/log-memory.js';
 import { MemoryStore } from '../engines/store-memory.js';
+import { acceptLoss, checkAgain, decodeAccepted, encodeAccepted, lossKeys } from './acceptance.js';
 import { decodeEpoch } from './checkpoint.js';
 import { ConversationStage } from './conversation/stage.js';
 import { Lane } from './lane.js';
@@ -125,6 +127,39 @@ class World {
   /** Sequenced frames that went to user partitions. */
   get emitted(): number {
     return [...this.read(Topic.USER)].length;
+  }
+
+  /** Conversation, kind, sequence and counter of all frames that were ever fanned out, in the order of their batches. */
+  get said(): { b: number; kind: number; seq: number; counter: number; source: number }[] {
+    const said = [];
+    for (const { header, view } of this.read(Topic.USER)) {
+      let at: number = BatchAt.ENTRIES;
+      for (let n = 0; n < header.count; n++) {
+        const length = frameLength(view, at);
+        const b = readU53(view, at + At.CONV_B);
+        const kind = view.getUint8(at + At.KIND);
+        const [seq, counter] = [view.getUint32(at + At.SEQ), view.getUint32(at + At.COUNTER)];
+        said.push({ b, kind, seq, counter, source: header.sourceSeq });
+        at += length + 4 + view.getUint32(at + length, true) * RECIPIENT_BYTES;
+      }
+    }
+    return said;
+  }
+
+  /** As `dunlin recover --accept-loss` does it; false: nothing was lost. */
+  accept(): boolean {
+    const values = lossKeys(StageId.CONVERSATION, LOSING).map((key) => this.store.contents.get(key));
+    const transaction = acceptLoss(StageId.CONVERSATION, LOSING, values, 1_700_000_000_000);
+    if (transaction === undefined) return false;
+    const store = new MemoryStore(this.store.contents);
+    store.commit(1, transaction);
+    assert.equal(store.completion()?.commit?.outcome, 'committed');
+    return true;
+  }
+
+  /** The devices learn anew where their counters stand, as the client does when it is told of a gap. */
+  resync(to: number, counter: number): void {
+    this.#counters.set(to, counter);
   }
 
   epochOf(partition: number): number {
@@ -258,4 +293,116 @@ test('a loss record is read back as it was written; another format is refused', 
 test('the sentence says what is lost, and of which topic', () => {
   const sentence = describeLoss(StageId.USER, 3, { from: 7, reached: 9, committed: 5, epoch: 2, timeMs: 1_234 });
   assert.match(sentence, /of USER partition 3 from offset 7 on \(offsets 7 to 8 had been read.*before 5.*1234 ms/);
+});
+
+test('a loss that is accepted: the partition goes on, tells members of the gap, and gives nothing out twice', () => {
+  const world = committed(5);
+  // These are said, and not committed.
+  for (let n = 0; n < 3; n++) world.send();
+  while (world.lane.turn());
+  world.lose(5);
+  world.start();
+  assert.throws(() => world.settle(), /from offset 3 on/);
+  assert.ok(world.accept());
+  assert.equal(world.accept(), false, 'it is accepted once');
+  const { epoch } = world.lane.partitions[LOSING]!;
+  world.start();
+  world.settle();
+  assert.deepEqual(world.lane.losses, []);
+  assert.ok(world.lane.partitions[LOSING]!.epoch > epoch + 1);
+  const before = world.said;
+  world.resync(2, 5);
+  world.send();
+  world.settle();
+  const gapThrough = 5 + LOST_SEQUENCES_MAX;
+  const said = world.said.slice(before.length);
+  assert.deepEqual(
+    said.map(({ b, kind, seq, counter }) => [b, kind, seq, counter]),
+    [
+      [2, Kind.GAP, gapThrough, 0],
+      [2, Kind.MESSAGE, gapThrough + 1, 6],
+    ],
+  );
+  const highest = Math.max(...before.map(({ source }) => source));
+  assert.ok(
+    said.every(({ source }) => source > highest),
+    'readers do not take it for what they have seen',
+  );
+  // Once more, without another loss.
+  world.start();
+  world.send();
+  world.settle();
+  assert.deepEqual(
+    world.said.slice(before.length + 2).map(({ kind, seq }) => [kind, seq]),
+    [[Kind.MESSAGE, gapThrough + 2]],
+  );
+});
+
+test('a lane that dies before it commits after an accepted loss does the same again', () => {
+  const world = committed(5);
+  world.lose(2);
+  world.start();
+  assert.throws(() => world.settle(), /from offset 3 on/);
+  world.accept();
+  world.start();
+  const before = world.emitted;
+  world.send();
+  while (world.lane.turn());
+  const first = [...world.read(Topic.USER)].slice(before).map(({ bytes }) => bytes.slice(BatchAt.ENTRIES));
+  assert.ok(first.length > 0);
+  world.start();
+  world.settle();
+  const all = [...world.read(Topic.USER)].slice(before).map(({ bytes }) => bytes.slice(BatchAt.ENTRIES));
+  assert.deepEqual(all, [...first, ...first]);
+});
+
+test('a conversation of which the state knows nothing begins above all that may have been given out', () => {
+  const world = new World();
+  world.send();
+  while (world.lane.turn());
+  const told = (): number[] => world.said.map(({ seq }) => seq);
+  assert.deepEqual(told(), [1]);
+  world.loss = { count: 1, from: 0 };
+  world.start();
+  assert.throws(() => world.settle(), /from offset 0 on/);
+  world.accept();
+  world.loss = undefined;
+  world.lose(1);
+  world.start();
+  world.resync(2, 0);
+  world.send();
+  world.settle();
+  assert.deepEqual(told(), [1, LOST_SEQUENCES_MAX + 1]);
+});
+
+test('an acceptance record is read back as it was written; another format is refused', () => {
+  const number = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+  const names = ['from', 'reached', 'committed', 'epoch', 'timeMs', 'commit', 'acceptedAtMs'] as const;
+  const loss = fc
+    .array(number, { minLength: names.length, maxLength: names.length })
+    .map(
+      (values) =>
+        Object.fromEntries(names.map((name, n) => [name, values[n]!])) as Record<(typeof names)[number], number>,
+    );
+  fc.assert(fc.property(fc.array(loss), (value) => assert.deepEqual(decodeAccepted(encodeAccepted(value)), value)));
+  assert.deepEqual(decodeAccepted(undefined), []);
+  assert.throws(() => decodeAccepted(new Uint8Array(7)), /acceptance record format/);
+});
+
+test('a log that was brought back is compared again; what was read beyond the checkpoint no comparison shows', () => {
+  const world = committed(5);
+  world.lose(1);
+  world.start();
+  assert.throws(() => world.settle(), /from offset 4 on/);
+  const stored = (): (Uint8Array | undefined)[] =>
+    lossKeys(StageId.CONVERSATION, LOSING).map((key) => world.store.contents.get(key));
+  const transaction = checkAgain(StageId.CONVERSATION, LOSING, stored())!;
+  const store = new MemoryStore(world.store.contents);
+  store.commit(1, transaction);
+  assert.equal(store.completion()?.commit?.outcome, 'committed');
+  assert.equal(checkAgain(StageId.CONVERSATION, LOSING, stored()), undefined);
+  world.start();
+  assert.throws(() => world.settle(), /from offset 4 on/, 'it is not back');
+  const beyond = encodeLoss({ from: 7, reached: 9, committed: 5, epoch: 2, timeMs: 0 });
+  assert.equal(checkAgain(StageId.CONVERSATION, LOSING, [undefined, undefined, beyond, undefined]), undefined);
 });

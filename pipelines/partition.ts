@@ -8,11 +8,12 @@
  */
 
 import { type Batch, fingerprintOfBatch } from '../core/batch.js';
-import { compareKeys, fenceKey, lossKey, metaKey } from '../core/keys.js';
+import { compareKeys, fenceKey, metaKey } from '../core/keys.js';
 import { COMMIT_BYTES, COMMIT_INTERVAL_MS, RECOVERY_BYTES_MAX } from '../core/limits.js';
 import type { CommitOutcome, KeyRange, Put, Store, StoreCompletion, StoreTransaction } from '../core/ports.js';
 import { buggify, Mark, reached, Site } from '../core/probe.js';
 import type { Stage } from '../core/stage.js';
+import { type AcceptedLoss, decodeAccepted, lossKeys, sourceSeqOf } from './acceptance.js';
 import {
   basePiece,
   baseRange,
@@ -109,6 +110,8 @@ export class Partition {
   refusedReason = '';
   /** What its log lost: set when it is LOSING or LOST. */
   loss: Loss | undefined;
+  /** What it lost before, and somebody accepted. */
+  #accepted: readonly AcceptedLoss[] = [];
   /** The last committed batch was not compared yet with what the log has in its place. */
   #isUnverified = false;
   #fingerprint = 0;
@@ -157,8 +160,7 @@ export class Partition {
 
   #readFence(): void {
     this.state = PartitionState.READING;
-    const keys = [fenceKey, metaKey, lossKey].map((key) => key(this.#stageId, this.number));
-    this.#context.store.read(this.#context.newTag(this), keys);
+    this.#context.store.read(this.#context.newTag(this), lossKeys(this.#stageId, this.number));
   }
 
   #take(): void {
@@ -190,6 +192,10 @@ export class Partition {
       return;
     }
     this.stage.importDone();
+    const lastLoss = this.#accepted.at(-1);
+    if (lastLoss !== undefined) {
+      this.stage.goOnAfterLoss?.(this.#accepted.length, lastLoss.commit === this.#meta.commit);
+    }
     this.offset = this.#meta.offset;
     this.timeMs = this.#meta.timeMs;
     this.#fingerprint = this.#meta.fingerprint;
@@ -216,11 +222,12 @@ export class Partition {
     }
     switch (this.state) {
       case PartitionState.READING: {
-        const [fence, meta, loss] = completion.values ?? [];
+        const [fence, meta, loss, accepted] = completion.values ?? [];
         this.#fenceValue = fence;
         this.#metaValue = meta;
         this.#meta = meta === undefined ? EMPTY_META : decodeMeta(meta);
         this.loss = loss === undefined ? undefined : decodeLoss(loss);
+        this.#accepted = decodeAccepted(accepted);
         if (loss === undefined) this.#take();
         else this.state = PartitionState.LOST;
         return;
@@ -275,6 +282,11 @@ export class Partition {
   /** Where the log is to be read from: the last committed batch comes first once more, if it can be recognised. */
   get readFrom(): number {
     return this.#isUnverified ? this.offset - 1 : this.offset;
+  }
+
+  /** Begins the output of the step over the batch at `offset`. */
+  beginOutput(offset: number): void {
+    this.outbox.begin(sourceSeqOf(offset, this.#accepted.length), this.epoch);
   }
 
   /** True: this is the batch that was committed last, in its place. False: it is not, and everything behind it is doubtful. */

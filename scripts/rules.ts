@@ -81,8 +81,9 @@ const LAYERS: readonly LayerRule[] = [
     rule: `${stage} imports only core and itself`,
   })),
   {
-    from: (path) => /^pipelines\/(lane|partition|checkpoint|loss|outbox)\.ts$/.test(path),
-    may: (target) => folder(target, 'core') || /^pipelines\/(lane|partition|checkpoint|loss|outbox)\.ts$/.test(target),
+    from: (path) => /^pipelines\/(lane|partition|checkpoint|loss|acceptance|outbox)\.ts$/.test(path),
+    may: (target) =>
+      folder(target, 'core') || /^pipelines\/(lane|partition|checkpoint|loss|acceptance|outbox)\.ts$/.test(target),
     rule: 'the lane imports only core and its own parts',
   },
   {
@@ -146,7 +147,7 @@ export function checkSingleImporter(sources: readonly Source[], name: string): s
 }
 
 const PURE =
-  /^(core|pipelines\/conversation|pipelines\/user)\/|^pipelines\/(lane|partition|checkpoint|loss|outbox)\.ts$|^gateway\/session\.ts$/;
+  /^(core|pipelines\/conversation|pipelines\/user)\/|^pipelines\/(lane|partition|checkpoint|loss|acceptance|outbox)\.ts$|^gateway\/session\.ts$/;
 const PURE_CLIENT = /^client\/(core[^/]*|conversation|events|link|output|pace|snapshot|view)\.ts$/;
 
 /** Calls that bring time, chance, the process or another order of events into code whose result must depend on its input alone. */

@@ -25,6 +25,8 @@ export class StepContext {
   userLow = 0;
   userHigh = 0;
   counter = 0;
+  /** Head of a conversation that is new: above all that an earlier one, which the log lost, may have given out. */
+  firstHead = 0;
 
   constructor(rows: Rows, userPartitions: number) {
     this.rows = rows;

@@ -47,7 +47,9 @@ export function isParty(context: StepContext): boolean {
 export function create(context: StepContext): number {
   const { rows, isDirect } = context;
   const row = rows.conversations.insert(context.aLow, context.aHigh, context.bLow, context.bHigh);
-  rows.u32[rows.conversations.at(row) + Conv.FLAGS] = isDirect ? ConversationFlag.CREATED : ConversationFlag.GROUP;
+  const at = rows.conversations.at(row);
+  rows.u32[at + Conv.HEAD] = context.firstHead;
+  rows.u32[at + Conv.FLAGS] = isDirect ? ConversationFlag.CREATED : ConversationFlag.GROUP;
   if (!isDirect) return row;
   join(context, row, context.aLow, context.aHigh, 1, false);
   join(context, row, context.bLow, context.bHigh, 1, false);

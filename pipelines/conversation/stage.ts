@@ -11,6 +11,7 @@ import { deriveAdmins, Exporter, importChunk, stateHash } from './export.js';
 import { forward, frameWithin, Recipients } from './fanout.js';
 import { handleInfo, handleTyping } from './info.js';
 import { Kernel } from './kernel.js';
+import { headAfter, skipLost, tellLost } from './losses.js';
 import { deriveAggregates, handleDelivered, handleRead } from './receipts.js';
 import { Conv, ConversationFlag, Rows } from './rows.js';
 import { sequenceFrame } from './sequence.js';
@@ -36,6 +37,8 @@ export class ConversationStage implements Stage {
   readonly #exporter = new Exporter(this.#rows);
   readonly #userPartitions: number;
   readonly #kernel: Kernel | undefined;
+  /** Members are to be told that something is lost. */
+  #hasLost = false;
 
   constructor(options: ConversationStageOptions) {
     this.#userPartitions = options.userPartitions;
@@ -65,6 +68,10 @@ export class ConversationStage implements Stage {
     if (batch.header.kind !== BatchKind.FRAMES) {
       this.ignored += batch.header.count;
       return;
+    }
+    if (this.#hasLost) {
+      tellLost(context, this.#recipients);
+      this.#hasLost = false;
     }
     if (this.#kernel === undefined) this.#stepPlain(context, batch.header.count);
     else this.#stepWith(this.#kernel, context, batch.header.count);
@@ -127,6 +134,12 @@ export class ConversationStage implements Stage {
       const flags = rows.u32[rows.conversations.at(conversation) + Conv.FLAGS]!;
       if ((flags & ConversationFlag.GROUP) !== 0) deriveAggregates(this.#context, conversation);
     }
+  }
+
+  goOnAfterLoss(losses: number, isFirst: boolean): void {
+    this.#context.firstHead = headAfter(losses);
+    if (isFirst) skipLost(this.#rows);
+    this.#hasLost = isFirst;
   }
 
   stateHash(): number {
