@@ -57,6 +57,7 @@ const USERS_BETWEEN = 7;
 /** From the start of the process until it serves. */
 const ANSWERED_S_MAX = 5;
 const PARTITIONS = PARTITIONS_DEFAULT;
+const SHAPE = { conversationPartitions: PARTITIONS, userPartitions: PARTITIONS, kernel: true };
 const START_MS = 1_700_000_000_000;
 const FRAMES_PER_BATCH = 1_000;
 const NOTHING = { get: () => undefined };
@@ -70,12 +71,9 @@ class Stages {
   readonly #offsets = new Map<Stage, number>();
 
   constructor() {
-    const make = (partition: number): { partition: number; conversationPartitions: number; userPartitions: number } => {
-      return { partition, conversationPartitions: PARTITIONS, userPartitions: PARTITIONS };
-    };
     const numbers = Array.from({ length: PARTITIONS }, (_, partition) => partition);
-    this.conversation = numbers.map((partition) => new ConversationStage({ ...make(partition), kernel: true }));
-    this.user = numbers.map((partition) => new UserStage(make(partition)));
+    this.conversation = numbers.map((partition) => new ConversationStage({ ...SHAPE, partition }));
+    this.user = numbers.map((partition) => new UserStage({ ...SHAPE, partition }));
     for (const n of numbers) {
       this.#outboxes.set(this.conversation[n]!, new Outbox(SourceKind.CONVERSATION, n, this.#gathered));
       this.#outboxes.set(this.user[n]!, new Outbox(SourceKind.USER, n, this.#gathered));

@@ -1,46 +1,62 @@
 /**
- * The user stage alone: live deliveries with their acks, in one thread, without log, store or sockets. Prints JSON.
+ * The user stage alone: messages delivered live, acknowledged and freed, in one thread, without log, store or sockets. Prints JSON.
  *
  *   node dist/benchmarks/user-stage.js [--tiny]
  *
- * A delivery is one inbox entry of one user, written to the user's one live connection, acknowledged and freed. Batches are
- * made before the clock runs. Scenarios: direct messages, where each delivery is acknowledged alone (the worst case) or eight
- * at a time, and groups. `export` adds what the lane does once a second: everything that changed is exported.
+ * The WebAssembly kernel against its plain twin: both step the same batches, one after the other and in turns first, and must write
+ * and become the same. Time is CPU time, since others may have the core meanwhile; it covers what a lane calls for each batch,
+ * `needs` and `step`. What changed is exported once a second of logged time, outside of it, as a lane commits.
+ *
+ * Every user has one live connection, at one of two gateways. One in five messages goes to a group, whose sizes have a median of 4
+ * members and a 95th percentile of 12; who gets it is drawn from all users. Each delivery is acknowledged alone, after the batch that
+ * brought it. `with receipts` adds for each message the receipts that come of it: of a direct one to its sender, of a group's to who
+ * sent it, each a delivery that is acknowledged too. Batches are made before the clock runs.
  */
 import { type Batch, BatchBuilder, BatchKind, openBatch, SourceKind, sourceId, stampBatch } from '../core/batch.js';
-import { At, encodeFrame, type Frame, Kind, makeFrame, viewOf, writeU53 } from '../core/frame.js';
-import { deviceKey, mix32 } from '../core/ids.js';
+import { At, encodeFrame, Kind, makeFrame, viewOf, writeU53 } from '../core/frame.js';
+import { deviceKey, highWord, lowWord, mix32 } from '../core/ids.js';
 import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
 import { Topic } from '../core/ports.js';
 import { Prng } from '../core/prng.js';
 import type { Fetched, Out } from '../core/stage.js';
 import { UserStage } from '../pipelines/user/stage.js';
+import { describeMachine } from './load/result.js';
 
 const PAYLOAD_BYTES = 120;
 const START_MS = 1_700_000_000_000;
-/** Logged time between two batches. */
-const BATCH_MS = 5;
+const CONVERSATION_PARTITIONS = 4;
+const GATEWAYS = 2;
+const GROUP_SHARE = { numerator: 1, denominator: 5 };
+/** Messages a second of logged time. */
+const RATE = 20_000;
+const FRIENDS = 10;
+/** Of the output one word in so many bytes is in the hash; a prime, so that all parts of frames come to be in it. */
+const SAMPLE_BYTES = 997;
 const NOTHING: Fetched = { get: () => undefined };
+
+const isTiny = process.argv.includes('--tiny');
+const users = isTiny ? 500 : 200_000;
+const groups = isTiny ? 100 : 50_000;
+const messages = isTiny ? 3_000 : 100_000;
+const rounds = isTiny ? 2 : 6;
 
 /** Keeps one builder a destination, and folds what was written into a hash. */
 class BenchOut implements Out {
   readonly #builders: BatchBuilder[] = [];
   hash = 0;
-  bytes = 0;
 
   #builder(slot: number, kind: number, bytes: number): BatchBuilder {
     const builder = (this.#builders[slot] ??= new BatchBuilder(1 << 20));
+    if (builder.byteLength + bytes > BATCH_BYTES_MAX) this.#take(builder);
     if (builder.isEmpty) builder.begin(kind, 0, 0, 0);
-    else if (builder.byteLength + bytes > BATCH_BYTES_MAX) {
-      this.#take(builder);
-      builder.begin(kind, 0, 0, 0);
-    }
     return builder;
   }
 
   #take(builder: BatchBuilder): void {
-    this.hash = mix32(this.hash ^ builder.byteLength ^ builder.count);
-    this.bytes += builder.byteLength;
+    const { view, byteLength } = builder;
+    let hash = mix32(this.hash ^ byteLength ^ builder.count);
+    for (let at = 0; at + 4 <= byteLength; at += SAMPLE_BYTES) hash = mix32(hash ^ view.getUint32(at));
+    this.hash = hash;
     builder.reset();
   }
 
@@ -64,181 +80,269 @@ class BenchOut implements Out {
     return this.#builder(100 + gateway, BatchKind.EGRESS, bytes);
   }
 
-  put(_key: Uint8Array, value: Uint8Array): void {
-    this.bytes += value.length;
+  put(): void {
+    throw new Error('nothing waits for so long');
   }
 
-  remove(): void {}
+  remove(): void {
+    throw new Error('nothing waits for so long');
+  }
 }
 
-interface Scenario {
-  readonly name: string;
-  readonly users: number;
-  /** Recipients of a message. */
-  readonly fanOut: number;
-  readonly deliveries: number;
-  readonly deliveriesPerAck: number;
-  readonly withExport: boolean;
+/** Members of a group: 2 to 64, half of them at most 4, 95 in 100 at most 12. */
+function drawGroupSize(random: Prng): number {
+  const percent = random.below(100);
+  if (percent < 50) return random.between(2, 4);
+  if (percent < 95) return random.between(5, 12);
+  return random.between(13, 64);
 }
 
-class Workload {
-  readonly batches: Batch[] = [];
+interface Message {
+  readonly a: number;
+  readonly b: number;
+  readonly seq: number;
+  readonly members: readonly number[];
+}
+
+/** Users, their groups, and batches for them. Everything comes from one seed. */
+class World {
+  readonly #random = new Prng(11);
   readonly #builder = new BatchBuilder(1 << 20);
-  readonly #positions: Float64Array;
-  readonly #acknowledged: Float64Array;
-  readonly #random = new Prng(7);
-  readonly #scenario: Scenario;
-  #timeMs = START_MS;
-  #made = 0;
+  readonly #message = encodeFrame(makeFrame({ kind: Kind.MESSAGE, payload: new Uint8Array(PAYLOAD_BYTES) }));
+  readonly #receipt = encodeFrame(makeFrame({ kind: Kind.RECEIPT }));
+  readonly #ack = encodeFrame(makeFrame({ kind: Kind.ACK }));
+  readonly #groups: (readonly number[])[] = [];
+  /** By user: positions handed out. */
+  readonly #positions = new Float64Array(users + 1);
+  /** Who got something, and at which position, that is not acknowledged yet. */
+  readonly #got: [user: number, position: number][] = [];
+  #seq = 0;
+  #offset = 0;
+  timeMs = START_MS;
+  deliveries = 0;
 
-  constructor(scenario: Scenario) {
-    this.#scenario = scenario;
-    this.#positions = new Float64Array(scenario.users + 1);
-    this.#acknowledged = new Float64Array(scenario.users + 1);
-    while (this.#made < scenario.deliveries) {
-      this.#fanOut();
-      this.#acks();
+  constructor() {
+    for (let n = 0; n < groups; n++) {
+      const size = drawGroupSize(this.#random);
+      this.#groups.push(Array.from({ length: size }, () => 1 + this.#random.below(users)));
     }
   }
 
-  #begin(kind: number): void {
+  #batch(kind: number, write: () => void): Batch {
     const source = kind === BatchKind.FANOUT ? sourceId(SourceKind.CONVERSATION, 0) : sourceId(SourceKind.GATEWAY, 0);
-    this.#builder.begin(kind, source, this.batches.length, 0);
-  }
-
-  #finish(): void {
+    this.#builder.begin(kind, source, this.#offset, 0);
+    write();
     const bytes = this.#builder.finish().slice();
-    this.#timeMs += BATCH_MS;
-    stampBatch(viewOf(bytes), 0, Topic.USER, 0, this.batches.length, this.#timeMs);
-    this.batches.push(openBatch(bytes));
+    stampBatch(viewOf(bytes), 0, Topic.USER, 0, this.#offset++, Math.floor(this.timeMs));
+    return openBatch(bytes);
   }
 
-  #fanOut(): void {
-    const { users, fanOut } = this.#scenario;
-    const builder = this.#builder;
-    const frame = encodeFrame(
-      makeFrame({ kind: Kind.MESSAGE, payload: new Uint8Array(PAYLOAD_BYTES), time: this.#timeMs }),
-    );
-    this.#begin(BatchKind.FANOUT);
-    for (let seq = 1; builder.byteLength < BATCH_TARGET_BYTES / 4; seq++) {
-      const first = this.#random.below(users);
-      const at = builder.frame(frame, 0, frame.length);
-      writeU53(builder.view, at + At.CONV_A, fanOut === 2 ? 1 : 0);
-      writeU53(builder.view, at + At.CONV_B, 1_000_000 + first);
-      writeU53(builder.view, at + At.DEVICE, deviceKey(first + 1, 1));
-      builder.view.setUint32(at + At.SEQ, this.batches.length + seq);
-      builder.list();
-      for (let n = 0; n < fanOut; n++) {
-        const user = 1 + ((first + n * 7) % users);
-        builder.recipient(user, 0);
-        this.#positions[user]!++;
-        this.#made++;
-      }
+  /** Everybody connects; who is new hears of it when the disk has it, some hundred a step. */
+  *connects(): Generator<Batch> {
+    const connect = encodeFrame(makeFrame({ kind: Kind.CONNECT, extra: 1 }));
+    for (let first = 1; first <= users; first += 200) {
+      yield this.#batch(BatchKind.FRAMES, () => {
+        for (let user = first; user < first + 200 && user <= users; user++) {
+          const at = this.#builder.frame(connect, 0, connect.length);
+          const { view } = this.#builder;
+          writeU53(view, at + At.CONV_A, (user % GATEWAYS) * 2 ** 32 + 1);
+          writeU53(view, at + At.CONV_B, user);
+          writeU53(view, at + At.DEVICE, deviceKey(user, 1));
+        }
+      });
+      const synced = encodeFrame(makeFrame({ kind: Kind.SYNCED, inbox: this.#offset }));
+      yield this.#batch(BatchKind.FRAMES, () => this.#builder.frame(synced, 0, synced.length));
     }
-    this.#finish();
   }
 
-  #acks(): void {
-    const { users, deliveriesPerAck } = this.#scenario;
-    const builder = this.#builder;
-    const ack = encodeFrame(makeFrame({ kind: Kind.ACK }));
-    this.#begin(BatchKind.FRAMES);
-    for (let user = 1; user <= users; user++) {
-      const position = this.#positions[user]!;
-      const step = deliveriesPerAck;
-      for (let to = this.#acknowledged[user]! + step; to <= position; to += step) {
-        const at = builder.frame(ack, 0, ack.length);
-        writeU53(builder.view, at + At.DEVICE, deviceKey(user, 1));
-        writeU53(builder.view, at + At.INBOX, to);
-        this.#acknowledged[user] = to;
-      }
+  #draw(): Message {
+    const seq = ++this.#seq;
+    const random = this.#random;
+    if (random.chance(GROUP_SHARE.numerator, GROUP_SHARE.denominator)) {
+      const group = random.below(groups);
+      return { a: 0, b: group + 1, seq, members: this.#groups[group]! };
     }
-    this.#finish();
+    const user = 1 + random.below(users);
+    const friend = 1 + ((user * 7 + 7_919 * (1 + random.below(FRIENDS))) % users);
+    return { a: Math.min(user, friend), b: Math.max(user, friend), seq, members: [user, friend] };
   }
-}
 
-function connectAll(stage: UserStage, out: BenchOut, users: number): void {
-  const connects = Array.from({ length: users }, (_, n) =>
-    makeFrame({ kind: Kind.CONNECT, device: deviceKey(n + 1, 1), convA: 1, convB: n + 1, extra: 1 }),
-  );
-  stepFrames(stage, out, connects);
-  // New devices are live when their registration is on the disk; a step takes some of them.
-  while (stage.syncWantedAt < Infinity) stepFrames(stage, out, [makeFrame({ kind: Kind.SYNCED, inbox: 1 })]);
-}
-
-function stepFrames(stage: UserStage, out: BenchOut, frames: readonly Frame[]): void {
-  const builder = new BatchBuilder();
-  builder.begin(BatchKind.FRAMES, sourceId(SourceKind.GATEWAY, 0), 0, 0);
-  for (const frame of frames) {
-    const bytes = encodeFrame(frame);
-    builder.frame(bytes, 0, bytes.length);
+  /** One entry to members, the first of whom sent the message. */
+  #entry(frame: Uint8Array, { a, b, seq }: Message, device: number, to: readonly number[]): void {
+    const at = this.#builder.frame(frame, 0, frame.length);
+    const { view } = this.#builder;
+    writeU53(view, at + At.CONV_A, a);
+    writeU53(view, at + At.CONV_B, b);
+    writeU53(view, at + At.DEVICE, device);
+    view.setUint32(at + At.SEQ, seq);
+    writeU53(view, at + At.TIME, Math.floor(this.timeMs));
+    this.#builder.list();
+    for (const user of to) {
+      this.#builder.recipient(lowWord(user), highWord(user));
+      this.#got.push([user, ++this.#positions[user]!]);
+    }
+    this.deliveries += to.length;
   }
-  const bytes = builder.finish();
-  stampBatch(viewOf(bytes), 0, Topic.USER, 0, 0, START_MS);
-  stage.step(openBatch(bytes), out, NOTHING);
-  out.flush();
-}
 
-function run(
-  scenario: Scenario,
-  batches: readonly Batch[],
-): { ns: number; hash: number; exported: number; left: number } {
-  const stage = new UserStage({ partition: 0, conversationPartitions: 4, userPartitions: 1 });
-  const out = new BenchOut();
-  connectAll(stage, out, scenario.users);
-  let exported = 0;
-  let exportAtMs = START_MS + 1_000;
-  const start = process.hrtime.bigint();
-  for (const batch of batches) {
-    stage.step(batch, out, NOTHING);
-    out.flush();
-    if (!scenario.withExport || batch.header.time < exportAtMs) continue;
-    exportAtMs += 1_000;
-    stage.exportDirty((chunk) => {
-      exported += chunk.length;
+  #acks(): Batch {
+    return this.#batch(BatchKind.FRAMES, () => {
+      for (const [user, position] of this.#got) {
+        const at = this.#builder.frame(this.#ack, 0, this.#ack.length);
+        writeU53(this.#builder.view, at + At.DEVICE, deviceKey(user, 1));
+        writeU53(this.#builder.view, at + At.INBOX, position);
+      }
+      this.#got.length = 0;
     });
   }
-  const ns = Number(process.hrtime.bigint() - start);
-  const left = stage.sizes.entries;
-  return { ns, hash: mix32(out.hash ^ stage.stateHash()), exported, left };
+
+  /** A batch of messages, at most `most`, behind the receipts of what came before; what it sends is added to `sent`. */
+  #fanOut(most: number, told: readonly Message[], sent: Message[]): Batch {
+    return this.#batch(BatchKind.FANOUT, () => {
+      for (const message of told) {
+        const whose = message.a === 0 ? 0 : deviceKey(message.members[1]!, 0);
+        this.#entry(this.#receipt, message, whose, [message.members[0]!]);
+      }
+      while (sent.length < most && this.#builder.byteLength < BATCH_TARGET_BYTES / 4) {
+        const message = this.#draw();
+        this.#entry(this.#message, message, deviceKey(message.members[0]!, 1), message.members);
+        sent.push(message);
+      }
+    });
+  }
+
+  /** Some messages to conversations drawn at random. Positions go on from one call to the next. */
+  messages(withReceipts: boolean): Batch[] {
+    const batches: Batch[] = [];
+    let told: Message[] = [];
+    for (let left = messages; left > 0; left -= told.length) {
+      const sent: Message[] = [];
+      batches.push(this.#fanOut(left, withReceipts ? told : [], sent));
+      this.timeMs += (sent.length * 1_000) / RATE;
+      batches.push(this.#acks());
+      told = sent;
+    }
+    return batches;
+  }
+}
+
+/** Nanoseconds of this process's CPU: others may have the core meanwhile. */
+function timed(work: () => void): number {
+  const start = process.cpuUsage();
+  work();
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) * 1_000;
+}
+
+/** Nanoseconds for all batches, and a hash of what they wrote. */
+function step(stage: UserStage, batches: readonly Batch[]): { ns: number; hash: number } {
+  const out = new BenchOut();
+  let ns = 0;
+  for (let first = 0; first < batches.length; ) {
+    const exportAtMs = batches[first]!.header.time + 1_000;
+    ns += timed(() => {
+      for (; first < batches.length && batches[first]!.header.time < exportAtMs; first++) {
+        const batch = batches[first]!;
+        stage.needs(batch, () => {});
+        stage.step(batch, out, NOTHING);
+        out.flush();
+      }
+    });
+    stage.exportDirty(() => {});
+  }
+  return { ns, hash: out.hash };
 }
 
 function median(values: readonly number[]): number {
   return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)]!;
 }
 
-function measure(scenario: Scenario, rounds: number): Record<string, unknown> {
-  const { batches } = new Workload(scenario);
-  const results = Array.from({ length: rounds }, () => run(scenario, batches));
-  const ns = results.map((result) => result.ns / scenario.deliveries);
-  return {
-    ...scenario,
-    nsPerDelivery: Math.round(median(ns)),
-    nsPerDeliveryAll: ns.map(Math.round),
-    entriesLeft: results[0]!.left,
-    exportedBytes: results[0]!.exported,
-    hash: results[0]!.hash.toString(16),
-  };
+/** Median and spread (highest less lowest) of several runs. */
+function summary(values: readonly number[], digits: number): { figure: number; spread: number } {
+  const round = (value: number): number => Number(value.toFixed(digits));
+  return { figure: round(median(values)), spread: round(Math.max(...values) - Math.min(...values)) };
 }
 
-const tiny = process.argv.includes('--tiny');
-const deliveries = tiny ? 2_000 : 400_000;
-const users = tiny ? 50 : 2_000;
-const base = { users, fanOut: 2, deliveries, deliveriesPerAck: 1, withExport: false };
-const scenarios: Scenario[] = [
-  { ...base, name: 'direct, an ack a delivery' },
-  { ...base, name: 'direct, an ack a delivery, with export', withExport: true },
-  { ...base, name: 'direct, an ack for eight', deliveriesPerAck: 8 },
-  { ...base, name: 'direct, 100,000 users', users: tiny ? 100 : 100_000 },
-  { ...base, name: 'groups of 32', fanOut: tiny ? 8 : 32 },
-  { ...base, name: 'groups of 1,024, an ack for eight', fanOut: tiny ? 32 : 1_024, deliveriesPerAck: 8 },
-];
+interface Twins {
+  readonly kernel: UserStage;
+  readonly plain: UserStage;
+}
+
+/** Nanoseconds a message of each run of the twins, and a hash of all that was written. */
+class Series {
+  readonly #kernel: number[] = [];
+  readonly #plain: number[] = [];
+  #deliveries = 0;
+  #hash = 0;
+
+  /** One run: the twins step the same batches, one after the other, and must write the same. */
+  run(twins: Twins, withReceipts: boolean, isKernelFirst: boolean): void {
+    const before = world.deliveries;
+    const batches = world.messages(withReceipts);
+    this.#deliveries += world.deliveries - before;
+    const kernelFirst = isKernelFirst ? step(twins.kernel, batches) : undefined;
+    const plain = step(twins.plain, batches);
+    const kernel = kernelFirst ?? step(twins.kernel, batches);
+    if (kernel.hash !== plain.hash) throw new Error('the kernel and its plain twin wrote different output');
+    this.#hash = mix32(this.#hash ^ plain.hash);
+    this.#kernel.push(kernel.ns / messages);
+    this.#plain.push(plain.ns / messages);
+  }
+
+  report(): object {
+    const ratios = this.#plain.map((ns, n) => ns / this.#kernel[n]!);
+    const deliveriesPerMessage = this.#deliveries / (messages * this.#kernel.length);
+    return {
+      ...summary(this.#kernel, 1),
+      unit: 'ns a message',
+      against: { ...summary(this.#plain, 0), name: 'plain TypeScript twin, same batches, same state' },
+      ratio: summary(ratios, 2).figure,
+      ratioSpread: summary(ratios, 2).spread,
+      runs: this.#kernel.map((ns) => Number(ns.toFixed(1))),
+      plainRuns: this.#plain.map(Math.round),
+      deliveriesPerMessage: Number(deliveriesPerMessage.toFixed(2)),
+      nsPerDelivery: Number((median(this.#kernel) / deliveriesPerMessage).toFixed(1)),
+      plainNsPerDelivery: Math.round(median(this.#plain) / deliveriesPerMessage),
+      hash: this.#hash.toString(16),
+    };
+  }
+}
+
+function newStage(kernel: boolean): UserStage {
+  return new UserStage({ partition: 0, conversationPartitions: CONVERSATION_PARTITIONS, userPartitions: 1, kernel });
+}
+
+const world = new World();
+const twins: Twins = { kernel: newStage(true), plain: newStage(false) };
+if (!twins.kernel.hasKernel) throw new Error('this engine cannot run the kernel: there is nothing to compare');
+const connectOut = new BenchOut();
+for (const batch of world.connects()) {
+  for (const stage of [twins.kernel, twins.plain]) {
+    stage.step(batch, connectOut, NOTHING);
+    connectOut.flush();
+  }
+}
+for (const stage of [twins.kernel, twins.plain]) stage.exportDirty(() => {});
+
+const message = new Series();
+const receipts = new Series();
+for (let round = 0; round < rounds; round++) message.run(twins, false, round % 2 === 0);
+for (let round = 0; round < rounds; round++) receipts.run(twins, true, round % 2 === 0);
+const stateHash = twins.plain.stateHash();
+if (twins.kernel.stateHash() !== stateHash) throw new Error('the kernel and its plain twin left different states');
+const { entries, memoryBytes } = twins.kernel.sizes;
+
 console.log(
   JSON.stringify(
     {
       benchmark: 'user-stage',
-      node: process.version,
-      results: scenarios.map((scenario) => measure(scenario, tiny ? 1 : 5)),
+      ...message.report(),
+      withReceipts: receipts.report(),
+      handedOver: twins.kernel.handedOver,
+      stateHash: stateHash.toString(16),
+      entriesLeft: entries,
+      memoryBytes,
+      workload: { users, groups, messages, groupShare: 0.2, payloadBytes: PAYLOAD_BYTES, gateways: GATEWAYS },
+      machine: describeMachine(),
     },
     undefined,
     2,

@@ -62,9 +62,7 @@ export function addPeakCommand(sim: Command): void {
         .default('both'),
     )
     .addOption(
-      new Option('--kernel <on|off>', 'the WebAssembly kernel of the conversation stage')
-        .choices(['on', 'off'])
-        .default('on'),
+      new Option('--kernel <on|off>', 'the WebAssembly kernels of the stages').choices(['on', 'off']).default('on'),
     )
     .option('--seed <number>', 'makes the run, and makes it again', wholeNumber(0, 2 ** 32 - 1), 1)
     .option(

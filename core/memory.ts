@@ -2,12 +2,20 @@
  * Linear memory for hot tables: one WebAssembly memory, so that a kernel can work on the very same bytes, with an
  * allocator of power-of-two blocks. Views change when the memory grows: read `u32`, `u8` and `view` from here after any
  * call that may allocate, never from a variable kept across one.
+ *
+ * The allocator's own words lie at the start of the memory, so that a kernel can allocate too: at byte 64 the first free block of
+ * each class, 33 words; at 200 and 208, as f64, where what was never handed out begins, and `liveBytes`.
  */
 
 const PAGE_BYTES = 65_536;
 const SMALLEST_SHIFT = 4;
-/** Sizes 2^4 .. 2^32: the last is more than there is, and fails when the memory grows. */
-const CLASSES = 33;
+/** Word index of the first free block of class 0; there are classes up to 2^32, which is more than there is and fails when the memory grows. */
+const FREE = 64 >>> 2;
+/** Places in the view of 64-bit numbers. */
+const TOP = 200 >>> 3;
+const LIVE_BYTES = 208 >>> 3;
+/** What comes before is never handed out, so that 0 can mean "none". */
+const FIRST_BLOCK = 256;
 
 /** The memory itself, as a kernel imports it. */
 export interface WasmMemory {
@@ -32,17 +40,16 @@ export class LinearMemory {
   readonly #memory: WasmMemory;
   #u32: Uint32Array;
   #u8: Uint8Array;
+  #f64: Float64Array;
   #view: DataView;
-  /** Block 0 is never handed out, so that 0 can mean "none". */
-  #top = 64;
-  readonly #free = new Float64Array(CLASSES);
-  #liveBytes = 0;
 
   constructor(initialBytes = PAGE_BYTES) {
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil(initialBytes / PAGE_BYTES), maximum: PAGES_MAX });
     this.#u32 = new Uint32Array(this.#memory.buffer);
     this.#u8 = new Uint8Array(this.#memory.buffer);
+    this.#f64 = new Float64Array(this.#memory.buffer);
     this.#view = new DataView(this.#memory.buffer);
+    this.#f64[TOP] = FIRST_BLOCK;
   }
 
   get wasm(): WasmMemory {
@@ -57,13 +64,17 @@ export class LinearMemory {
     return this.#u8;
   }
 
+  get f64(): Float64Array {
+    return this.#f64;
+  }
+
   get view(): DataView {
     return this.#view;
   }
 
   /** Bytes handed out and not freed, in whole blocks. */
   get liveBytes(): number {
-    return this.#liveBytes;
+    return this.#f64[LIVE_BYTES]!;
   }
 
   /** Bytes of the whole memory. */
@@ -75,26 +86,33 @@ export class LinearMemory {
   alloc(bytes: number): number {
     const shift = classOf(bytes);
     const size = 2 ** shift;
-    this.#liveBytes += size;
-    const head = this.#free[shift]!;
+    this.#f64[LIVE_BYTES]! += size;
+    const head = this.#u32[FREE + shift]!;
     if (head !== 0) {
-      this.#free[shift] = this.#u32[head >>> 2]!;
+      this.#u32[FREE + shift] = this.#u32[head >>> 2]!;
       this.#u8.fill(0, head, head + size);
       return head;
     }
-    const at = size < LINE_BYTES ? this.#top : Math.ceil(this.#top / LINE_BYTES) * LINE_BYTES;
+    const top = this.#f64[TOP]!;
+    const at = size < LINE_BYTES ? top : Math.ceil(top / LINE_BYTES) * LINE_BYTES;
     const end = at + size;
     if (end > this.#u8.length) this.#grow(end);
-    this.#top = end;
+    this.#f64[TOP] = end;
     return at;
+  }
+
+  /** Grows as far as a block of at most `bytes` needs it, so that whoever allocates next need not. */
+  reserve(bytes: number): void {
+    const end = this.#f64[TOP]! + LINE_BYTES + 2 ** classOf(bytes);
+    if (end > this.#u8.length) this.#grow(end);
   }
 
   /** Gives back a block that `alloc(bytes)` returned. */
   free(at: number, bytes: number): void {
     const shift = classOf(bytes);
-    this.#u32[at >>> 2] = this.#free[shift]!;
-    this.#free[shift] = at;
-    this.#liveBytes -= 2 ** shift;
+    this.#u32[at >>> 2] = this.#u32[FREE + shift]!;
+    this.#u32[FREE + shift] = at;
+    this.#f64[LIVE_BYTES]! -= 2 ** shift;
   }
 
   #grow(end: number): void {
@@ -105,6 +123,7 @@ export class LinearMemory {
     this.#memory.grow(wanted - used);
     this.#u32 = new Uint32Array(this.#memory.buffer);
     this.#u8 = new Uint8Array(this.#memory.buffer);
+    this.#f64 = new Float64Array(this.#memory.buffer);
     this.#view = new DataView(this.#memory.buffer);
   }
 }

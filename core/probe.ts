@@ -219,6 +219,11 @@ export function buggify(site: number): boolean {
   return probes !== undefined && probes.fires(site);
 }
 
+/** True while a simulator looks on: what is done in bulk otherwise is done one by one then, so that its sites are asked in order. */
+export function isProbed(): boolean {
+  return probes !== undefined;
+}
+
 /** For simulators only: runs `work` with these probes, and without them afterwards. */
 export function withProbes<T>(next: Probes, work: () => T): T {
   const before = probes;

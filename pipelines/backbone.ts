@@ -39,7 +39,7 @@ export interface BackboneOptions {
   readonly framesPerSecond: number;
   readonly connectionsPerAddress: number;
   readonly admissionsPerSecond: number;
-  /** False: conversation lanes do without the WebAssembly kernel. */
+  /** False: lanes do without the WebAssembly kernels. */
   readonly kernel?: boolean;
   /** Gets sentences that an operator should see. */
   readonly warn: (sentence: string) => void;

@@ -71,8 +71,8 @@ function createEgress(data: LaneWorkerData): Egress {
 
 function createStage(data: LaneWorkerData, partition: number): Stage {
   const { conversationPartitions, userPartitions, kernel } = data;
-  const options = { partition, conversationPartitions, userPartitions };
-  return data.stageId === StageId.CONVERSATION ? new ConversationStage({ ...options, kernel }) : new UserStage(options);
+  const options = { partition, conversationPartitions, userPartitions, kernel };
+  return data.stageId === StageId.CONVERSATION ? new ConversationStage(options) : new UserStage(options);
 }
 
 function show(lane: Lane, lagBytes: number, status: Float64Array): void {

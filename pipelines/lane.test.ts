@@ -21,10 +21,9 @@ const NUMBERS = Array.from({ length: PARTITIONS }, (_, number) => number);
 type Which = typeof StageId.CONVERSATION | typeof StageId.USER;
 
 function createStage(stageId: Which, partition: number): Stage {
-  const options = { partition, conversationPartitions: PARTITIONS, userPartitions: PARTITIONS };
-  return stageId === StageId.CONVERSATION
-    ? new ConversationStage({ ...options, kernel: partition % 2 === 0 })
-    : new UserStage(options);
+  const kernel = partition % 2 === 0;
+  const options = { partition, conversationPartitions: PARTITIONS, userPartitions: PARTITIONS, kernel };
+  return stageId === StageId.CONVERSATION ? new ConversationStage(options) : new UserStage(options);
 }
 
 /** A conversation lane and a user lane over a log and a store in memory, which crash and fail when told. */

@@ -1,6 +1,6 @@
 /**
- * Compiles kernels/conversation.ts to WebAssembly, and writes the module as pipelines/conversation/kernel-wasm.ts, which is
- * committed: a fresh clone starts without compiling it. `npm run kernel`; a build does it by itself when the source changed.
+ * Compiles kernels/*.ts to WebAssembly, and writes each module as kernel-wasm.ts beside the stage that runs it, which is
+ * committed: a fresh clone starts without compiling it. `npm run kernel`; a build does it by itself when a source changed.
  * With --check nothing is written, and it fails if what is committed differs.
  */
 import { createHash } from 'node:crypto';
@@ -9,38 +9,45 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const source = join(root, 'kernels', 'conversation.ts');
-const generated = join(root, 'pipelines', 'conversation', 'kernel-wasm.ts');
+const STAGES = ['conversation', 'user'];
 const LINE_CHARACTERS = 100;
 
 const OPTIONS =
   '-O3 --noAssert --runtime stub --use abort= --enable simd --importMemory --noExportMemory --initialMemory 1 --maximumMemory 65536';
 
-function stampOf() {
-  return createHash('sha256').update(OPTIONS).update(readFileSync(source)).digest('hex');
+const sourceOf = (stage) => join(root, 'kernels', `${stage}.ts`);
+const generatedOf = (stage) => join(root, 'pipelines', stage, 'kernel-wasm.ts');
+
+function stampOf(stage) {
+  return createHash('sha256')
+    .update(OPTIONS)
+    .update(readFileSync(sourceOf(stage)))
+    .digest('hex');
 }
 
-/** True if the committed module was made from the source as it is. */
-export function isKernelCurrent() {
-  return existsSync(generated) && readFileSync(generated, 'utf8').includes(stampOf());
+/** True if the committed modules were made from the sources as they are. */
+export function areKernelsCurrent() {
+  return STAGES.every(
+    (stage) => existsSync(generatedOf(stage)) && readFileSync(generatedOf(stage), 'utf8').includes(stampOf(stage)),
+  );
 }
 
 /** The text of the generated module. */
-async function compileKernel() {
+async function compileKernel(stage) {
   const { main: compile } = await import('assemblyscript/asc');
   const files = new Map();
   const { error, stderr } = await compile(['module.ts', '--outFile', 'module.wasm', ...OPTIONS.split(' ')], {
-    readFile: (name) => (name === 'module.ts' ? readFileSync(source, 'utf8') : null),
+    readFile: (name) => (name === 'module.ts' ? readFileSync(sourceOf(stage), 'utf8') : null),
     writeFile: (name, contents) => files.set(name, contents),
     listFiles: () => [],
   });
-  if (error !== null) throw new Error(`kernels/conversation.ts does not compile:\n${stderr.toString()}`);
+  if (error !== null) throw new Error(`kernels/${stage}.ts does not compile:\n${stderr.toString()}`);
   const base64 = Buffer.from(files.get('module.wasm')).toString('base64');
   const lines = base64.match(new RegExp(`.{1,${LINE_CHARACTERS}}`, 'g')) ?? [];
   return [
     '/**',
-    ' * The kernel as a WebAssembly module in base64, made from kernels/conversation.ts by `npm run kernel`. Do not edit.',
-    ` * sha256 of options and source: ${stampOf()}`,
+    ` * The kernel as a WebAssembly module in base64, made from kernels/${stage}.ts by \`npm run kernel\`. Do not edit.`,
+    ` * sha256 of options and source: ${stampOf(stage)}`,
     ' */',
     'export const KERNEL_WASM = `',
     ...lines,
@@ -50,13 +57,13 @@ async function compileKernel() {
 }
 
 async function main() {
-  const text = await compileKernel();
-  if (!process.argv.includes('--check')) writeFileSync(generated, text);
-  else if (readFileSync(generated, 'utf8') !== text) {
-    console.error(
-      'pipelines/conversation/kernel-wasm.ts is not what kernels/conversation.ts compiles to: npm run kernel',
-    );
-    process.exitCode = 1;
+  for (const stage of STAGES) {
+    const text = await compileKernel(stage);
+    if (!process.argv.includes('--check')) writeFileSync(generatedOf(stage), text);
+    else if (readFileSync(generatedOf(stage), 'utf8') !== text) {
+      console.error(`pipelines/${stage}/kernel-wasm.ts is not what kernels/${stage}.ts compiles to: npm run kernel`);
+      process.exitCode = 1;
+    }
   }
 }
 

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isKernelCurrent } from './kernel.mjs';
+import { areKernelsCurrent } from './kernel.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -74,7 +74,7 @@ export function build({ force = false } = {}) {
   const stampFile = join(root, 'dist', '.dunlin-built');
   if (!force && isFresh(stampFile, sourceStamp())) return;
   console.error('dunlin: compiling…');
-  if (!isKernelCurrent()) run(process.execPath, [join(root, 'scripts', 'kernel.mjs')], 'the kernel’s compiler');
+  if (!areKernelsCurrent()) run(process.execPath, [join(root, 'scripts', 'kernel.mjs')], 'the kernels’ compiler');
   const stamp = sourceStamp();
   run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', root], 'the compiler');
   mkdirSync(dirname(stampFile), { recursive: true });

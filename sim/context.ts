@@ -58,7 +58,7 @@ export class Context {
   activity = 0;
   /** No fault happens any more. */
   isHealing = false;
-  /** Whether conversation lanes use the WebAssembly kernel: in half of the worlds. Nothing else depends on it. */
+  /** Whether lanes use the WebAssembly kernels: in half of the worlds. Nothing else depends on it. */
   readonly usesKernel: boolean;
 
   constructor(

@@ -48,11 +48,11 @@ const TINY_LIMITS = {
   catchUpEntries: 5,
 } as const;
 
-/** `kernel`: conversations are stepped by the WebAssembly kernel; whether they are must not show. */
+/** `kernel`: it is stepped with the WebAssembly kernel; whether it is must not show. */
 export function createStage(topology: Topology, isUser: boolean, partition: number, kernel: boolean): Stage {
   const { conversationPartitions, userPartitions, presenceUpdates, inboxBytes, tinyLimits = false } = topology;
-  const options = { partition, conversationPartitions, userPartitions };
-  if (!isUser) return new ConversationStage({ ...options, kernel });
+  const options = { partition, conversationPartitions, userPartitions, kernel };
+  if (!isUser) return new ConversationStage(options);
   const limits = {
     ...(tinyLimits ? TINY_LIMITS : {}),
     ...(presenceUpdates === undefined ? {} : { presenceUpdatesPerWindow: presenceUpdates }),

@@ -40,7 +40,7 @@ test('keeping the history changes nothing', () => {
   assert.ok(world.observer.history.length > 100);
 });
 
-test('the WebAssembly kernel changes nothing: the same seed is the same run with it and without it', () => {
+test('the WebAssembly kernels change nothing: the same seed is the same run with them and without them', () => {
   const faults = new Set<boolean>();
   for (let seed = 101; seed <= 110; seed++) {
     const plan = drawPlan(seed);

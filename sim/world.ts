@@ -61,7 +61,7 @@ export interface RunOptions {
   readonly keepsHistory?: boolean | ((event: HistoryEvent) => boolean);
   /** Numbers over virtual time, for a report: `World.sampler`. */
   readonly takesSamples?: boolean;
-  /** Whether conversation lanes use the WebAssembly kernel; left out: the seed says so. The run is the same. */
+  /** Whether lanes use the WebAssembly kernels; left out: the seed says so. The run is the same. */
   readonly kernel?: boolean;
 }
 

@@ -6,7 +6,7 @@
 import { RECIPIENT_BYTES } from '../../core/batch.js';
 import { frameLength } from '../../core/frame.js';
 import { BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_MEMBERS_MAX, PARTITIONS_MAX } from '../../core/limits.js';
-import type { WasmMemory } from '../../core/memory.js';
+import { instantiate } from '../../core/wasm.js';
 import type { StepContext } from './context.js';
 import { KERNEL_WASM } from './kernel-wasm.js';
 import type { Rows } from './rows.js';
@@ -22,10 +22,6 @@ const AREA_BYTES_MIN = 16 * 1024;
 const AREA_BYTES_MAX = 64 * 1024;
 /** The kernel reads, and writes, up to this much behind a frame. */
 const SLACK_BYTES = 32;
-
-interface Instance {
-  readonly exports: Exports;
-}
 
 interface Exports {
   configure(
@@ -46,27 +42,6 @@ interface Exports {
   clear(): void;
 }
 
-declare const WebAssembly:
-  | {
-      validate(bytes: Uint8Array): boolean;
-      Module: new (bytes: Uint8Array) => object;
-      Instance: new (module: object, imports: { env: { memory: WasmMemory } }) => Instance;
-    }
-  | undefined;
-
-declare function atob(base64: string): string;
-
-/** Compiled once a thread; null: not here. */
-let compiled: object | null | undefined;
-
-function moduleOf(): object | null {
-  if (compiled !== undefined) return compiled;
-  const bytes = Uint8Array.from(atob(KERNEL_WASM.replaceAll('\n', '')), (character) => character.charCodeAt(0));
-  // An engine without its instructions (SIMD) refuses it.
-  compiled = typeof WebAssembly !== 'undefined' && WebAssembly.validate(bytes) ? new WebAssembly.Module(bytes) : null;
-  return compiled;
-}
-
 export class Kernel {
   readonly #rows: Rows;
   readonly #exports: Exports;
@@ -78,20 +53,20 @@ export class Kernel {
   /** 1: the frame that was handed over is done. */
   #skip = 0;
 
-  private constructor(module: object, rows: Rows, userPartitions: number) {
+  private constructor(exports: Exports, rows: Rows, userPartitions: number) {
     const { memory } = rows;
     this.#rows = rows;
     this.#areaBytes = Math.max(AREA_BYTES_MIN, Math.min(AREA_BYTES_MAX, Math.floor(AREAS_BYTES / userPartitions)));
     this.#areas = memory.alloc(this.#areaBytes * userPartitions);
     const scratch = memory.alloc(SCRATCH_BYTES);
-    this.#exports = new WebAssembly!.Instance(module, { env: { memory: memory.wasm } }).exports;
-    this.#exports.configure(rows.ledger, scratch, PARTITIONS_MAX, GROUP_MEMBERS_MAX, this.#areas, this.#areaBytes);
+    this.#exports = exports;
+    exports.configure(rows.ledger, scratch, PARTITIONS_MAX, GROUP_MEMBERS_MAX, this.#areas, this.#areaBytes);
   }
 
   /** Undefined where the engine cannot run it. */
   static create(rows: Rows, userPartitions: number): Kernel | undefined {
-    const module = moduleOf();
-    return module === null ? undefined : new Kernel(module, rows, userPartitions);
+    const exports = instantiate<Exports>(KERNEL_WASM, rows.memory);
+    return exports && new Kernel(exports, rows, userPartitions);
   }
 
   /** Takes the context's batch of `entries` frames. */

@@ -19,6 +19,11 @@ function roundUp(timeMs: number, stepMs: number): number {
 export function spillAtMs(state: UserState, entry: number): number {
   const u32 = state.memory.u32;
   const arrivedMs = getPair(u32, u32[entry + EntryAt.BLOB]! + BlobAt.ARRIVED);
+  return spillAtOf(state, arrivedMs);
+}
+
+/** When what arrived then is written behind. */
+export function spillAtOf(state: UserState, arrivedMs: number): number {
   return roundUp(arrivedMs + state.limits.spillAgeMs, SPILL_STEP_MS);
 }
 

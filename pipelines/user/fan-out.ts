@@ -35,6 +35,7 @@ import {
   sendTransient,
 } from './deliver.js';
 import { appendEntry, replaceOlder } from './inbox.js';
+import type { Kernel } from './kernel.js';
 import { DeviceAt, EntryAt, getPair, Mode, UserAt } from './rows.js';
 import { findConnected, removeDevice } from './sessions.js';
 import type { UserState } from './state.js';
@@ -43,15 +44,28 @@ import { offerTyping } from './updates.js';
 /** Takes a FANOUT batch, unless it was taken before. */
 export function takeFanOut(state: UserState, batch: Batch): void {
   if (!isNew(state, batch)) return;
-  const { view } = batch;
   let at: number = BatchAt.ENTRIES;
-  for (let n = 0; n < batch.header.count; n++) {
-    const length = frameLength(view, at);
-    const list = at + length;
-    const recipients = view.getUint32(list, true);
-    takeEntry(state, batch, at, length, list + 4, recipients);
-    at = list + 4 + recipients * RECIPIENT_BYTES;
+  for (let n = 0; n < batch.header.count; n++) at = takeEntryAt(state, batch, at);
+}
+
+/** The same with the kernel, which leaves to this code what is not ordinary. */
+export function takeFanOutWith(kernel: Kernel, state: UserState, batch: Batch): void {
+  if (!isNew(state, batch)) return;
+  kernel.begin(batch);
+  for (let at = kernel.next(); at >= 0; at = kernel.next()) {
+    state.handedOver++;
+    takeEntryAt(state, batch, at);
   }
+}
+
+/** Takes the entry at `at`; returns where the next one lies. */
+function takeEntryAt(state: UserState, batch: Batch, at: number): number {
+  const { view } = batch;
+  const length = frameLength(view, at);
+  const list = at + length;
+  const recipients = view.getUint32(list, true);
+  takeEntry(state, batch, at, length, list + 4, recipients);
+  return list + 4 + recipients * RECIPIENT_BYTES;
 }
 
 /** A conversation lane that starts again says the same once more, in the same batches: one watermark tells. */

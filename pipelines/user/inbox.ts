@@ -49,12 +49,13 @@ export function linkEntry(state: UserState, user: number, previous: number, blob
   u32[entry + EntryAt.BLOB] = blob;
   const kind = kindOfBlob(state, blob);
   u32[entry + EntryAt.INFO] = kind;
-  if (kind === Kind.RECEIPT) state.receipts.add(state, user, entry);
   if (previous === 0) u32[user + UserAt.FIRST_ENTRY] = entry;
   else u32[previous + EntryAt.NEXT] = entry;
   if (next === 0) u32[user + UserAt.LAST_ENTRY] = entry;
   else u32[next + EntryAt.PREVIOUS] = entry;
   u32[user + UserAt.HOT_BYTES]! += u32[blob + BlobAt.LENGTH]! + ENTRY_OVERHEAD_BYTES;
+  // Last: the memory may grow.
+  if (kind === Kind.RECEIPT) state.receipts.add(state, user, entry);
   return entry;
 }
 

@@ -12,7 +12,10 @@
  * ```
  */
 
-/** A user. A row of a Table, keyed by the user id; never removed. */
+/**
+ * A user. A row of a Table, keyed by the user id; never removed. A row is two lines of the cache; the first has all that an
+ * ordinary delivery and its acknowledgement look at.
+ */
 export const UserAt = {
   /** Pair: user id. */
   ID: 0,
@@ -25,32 +28,33 @@ export const UserAt = {
   /** Bytes of the entries' frames, ENTRY_OVERHEAD_BYTES for each included. */
   HOT_BYTES: 8,
   FIRST_DEVICE: 9,
-  DEVICES: 10,
-  FIRST_CHUNK: 11,
-  LAST_CHUNK: 12,
-  CHUNKS: 13,
-  /** Serial number of the chunk written last; part of its key. */
-  CHUNK_SERIAL: 14,
-  FIRST_BLOCK: 15,
-  BLOCKS: 16,
-  FIRST_WATCHER: 17,
-  WATCHERS: 18,
-  FIRST_UPDATE: 19,
-  LAST_UPDATE: 20,
-  UPDATES: 21,
-  /** Updates that wait for the next window. */
-  PENDING: 22,
-  /** Number of the window in which updates were sent last: logged time divided by the window's length. */
-  WINDOW: 23,
-  WINDOW_UPDATES: 24,
-  /** Pair: logged time at which a device was there last. */
-  LAST_SEEN: 25,
-  /** UserFlag.* */
-  FLAGS: 27,
+  FIRST_CHUNK: 10,
+  BLOCKS: 11,
   /** Pair: logged time of the alarm that is set, 0 for none. Derived; never later than what is due. */
-  ALARM: 28,
+  ALARM: 12,
+  /** UserFlag.* */
+  FLAGS: 14,
+  DEVICES: 15,
+  LAST_CHUNK: 16,
+  CHUNKS: 17,
+  /** Serial number of the chunk written last; part of its key. */
+  CHUNK_SERIAL: 18,
+  FIRST_BLOCK: 19,
+  FIRST_WATCHER: 20,
+  WATCHERS: 21,
+  FIRST_UPDATE: 22,
+  LAST_UPDATE: 23,
+  UPDATES: 24,
+  /** Updates that wait for the next window. */
+  PENDING: 25,
+  /** Number of the window in which updates were sent last: logged time divided by the window's length. */
+  WINDOW: 26,
+  WINDOW_UPDATES: 27,
+  /** Pair: logged time at which a device was there last. */
+  LAST_SEEN: 28,
 } as const;
-export const USER_WORDS = 30;
+/** Two words more than it has, so that rows begin on lines. */
+export const USER_WORDS = 32;
 
 export const UserFlag = {
   ONLINE: 1,

@@ -16,9 +16,10 @@ import { acknowledge, nameAcked } from './acks.js';
 import { block } from './blocks.js';
 import { namePiece } from './catch-up.js';
 import { exportDirty, exportPart } from './export.js';
-import { answerDevice, takeFanOut } from './fan-out.js';
+import { answerDevice, takeFanOut, takeFanOutWith } from './fan-out.js';
 import { hashState } from './hash.js';
 import { Importer } from './import.js';
+import { Kernel } from './kernel.js';
 import { nameSynced, takeSynced } from './newcomers.js';
 import { watch } from './presence.js';
 import { DeviceAt, getPair, UserAt } from './rows.js';
@@ -32,14 +33,28 @@ const GENERATION_MAX = 2 ** 20;
 
 export class UserStage implements Stage {
   readonly #state: UserState;
+  readonly #kernel: Kernel | undefined;
   #importer: Importer | undefined;
 
   constructor(options: UserStateOptions) {
     this.#state = new UserState(options);
+    this.#kernel = options.kernel === true ? Kernel.create(this.#state) : undefined;
+  }
+
+  get hasKernel(): boolean {
+    return this.#kernel !== undefined;
+  }
+
+  /** Entries and frames that the kernel left to the plain code. */
+  get handedOver(): number {
+    return this.#state.handedOver;
   }
 
   needs(batch: Batch, keys: KeySink): void {
-    if (batch.header.kind === BatchKind.FRAMES) nameForFrames(this.#state, batch, keys);
+    if (batch.header.kind === BatchKind.FRAMES) {
+      if (this.#kernel === undefined) nameForFrames(this.#state, batch, keys);
+      else nameForFramesWith(this.#kernel, this.#state, batch, keys);
+    }
     nameDue(this.#state, batch.header.time, keys);
   }
 
@@ -52,8 +67,11 @@ export class UserStage implements Stage {
     state.spillLeft = state.limits.spillStepBytes;
     state.writtenChunks.clear();
     mergeDue(state);
-    if (batch.header.kind === BatchKind.FANOUT) takeFanOut(state, batch);
-    else if (batch.header.kind === BatchKind.FRAMES) takeFrames(state, batch);
+    const { kind } = batch.header;
+    if (kind === BatchKind.FANOUT && this.#kernel !== undefined) takeFanOutWith(this.#kernel, state, batch);
+    else if (kind === BatchKind.FANOUT) takeFanOut(state, batch);
+    else if (kind === BatchKind.FRAMES && this.#kernel !== undefined) takeFramesWith(this.#kernel, state, batch);
+    else if (kind === BatchKind.FRAMES) takeFrames(state, batch);
     else state.counters.ignoredFrames += batch.header.count;
     settleDue(state);
   }
@@ -123,6 +141,15 @@ function takeFrames(state: UserState, batch: Batch): void {
   }
 }
 
+/** The same with the kernel, which leaves to this code what is not ordinary. */
+function takeFramesWith(kernel: Kernel, state: UserState, batch: Batch): void {
+  kernel.begin(batch);
+  for (let at = kernel.next(); at >= 0; at = kernel.next()) {
+    state.handedOver++;
+    takeFrame(state, batch, at, frameLength(batch.view, at));
+  }
+}
+
 function takeFrame(state: UserState, batch: Batch, at: number, length: number): void {
   switch (batch.bytes[at + At.KIND]) {
     case Kind.ACK:
@@ -172,14 +199,23 @@ function beginGeneration(state: UserState, generation: number): void {
 
 /** Names the cold chunks that frames of the batch read. */
 function nameForFrames(state: UserState, batch: Batch, keys: KeySink): void {
-  const { view, bytes } = batch;
   let at: number = BatchAt.ENTRIES;
   for (let n = 0; n < batch.header.count; n++) {
-    const kind = bytes[at + At.KIND];
-    if (kind === Kind.ACK || kind === Kind.PULL || kind === Kind.CONNECT) nameForDevice(state, view, at, kind, keys);
-    else if (kind === Kind.SYNCED) nameSynced(state, readU53(view, at + At.INBOX), keys);
-    at += frameLength(view, at);
+    nameForFrame(state, batch, at, keys);
+    at += frameLength(batch.view, at);
   }
+}
+
+/** The same with the kernel, which finds the frames that may read any. */
+function nameForFramesWith(kernel: Kernel, state: UserState, batch: Batch, keys: KeySink): void {
+  kernel.beginNames(batch);
+  for (let at = kernel.next(); at >= 0; at = kernel.next()) nameForFrame(state, batch, at, keys);
+}
+
+function nameForFrame(state: UserState, { bytes, view }: Batch, at: number, keys: KeySink): void {
+  const kind = bytes[at + At.KIND];
+  if (kind === Kind.ACK || kind === Kind.PULL || kind === Kind.CONNECT) nameForDevice(state, view, at, kind, keys);
+  else if (kind === Kind.SYNCED) nameSynced(state, readU53(view, at + At.INBOX), keys);
 }
 
 function nameForDevice(state: UserState, view: DataView, at: number, kind: number, keys: KeySink): void {

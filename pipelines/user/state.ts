@@ -118,6 +118,8 @@ export interface UserStateOptions {
   readonly conversationPartitions: number;
   readonly userPartitions: number;
   readonly limits?: Partial<UserLimits>;
+  /** True: what is ordinary is done by the WebAssembly kernel, where the engine can run it. The results are the same. */
+  readonly kernel?: boolean;
 }
 
 /** Estimated bytes of an exported user with its devices, and of an entry. */
@@ -130,7 +132,7 @@ export class UserState {
   readonly userPartitions: number;
   readonly limits: UserLimits;
   readonly memory = new LinearMemory();
-  readonly users = new Table(this.memory, USER_WORDS, 2);
+  readonly users = new Table(this.memory, USER_WORDS, 2, 1_024, true);
   readonly blocks = new Table(this.memory, BLOCK_WORDS, 4);
   readonly devices = new Pool(this.memory, DEVICE_WORDS);
   readonly entries = new Pool(this.memory, ENTRY_WORDS);
@@ -143,7 +145,7 @@ export class UserState {
   readonly targets = new Targets();
   readonly table = new TableParts();
   readonly marks = new Marks();
-  readonly receipts = new ReceiptIndex();
+  readonly receipts = new ReceiptIndex(this.memory);
   /** Devices whose registration is not known to be on the disk: key and offset, in order of offset. */
   readonly newcomers = new Map<number, number>();
   readonly counters: UserCounters = {
@@ -158,6 +160,8 @@ export class UserState {
     chunksMissing: 0,
     droppedUpdates: 0,
   };
+  /** Entries and frames that the kernel left to the plain code. */
+  handedOver = 0;
   /** Ownership of the partition: the high part of new positions. */
   generation = 0;
   /** The window of updates in which the generation began: what was sent in it before may have been lost with the log's end. */

@@ -1,6 +1,7 @@
 /**
  * A lane for tests: a user stage over a log and a store in memory. It steps, commits and crashes when told, and checks that a
- * step that is done again writes the same bytes.
+ * step that is done again writes the same bytes. Beside it a twin with the WebAssembly kernel does the same, and must need, write,
+ * count and become the same.
  */
 import assert from 'node:assert/strict';
 import {
@@ -181,11 +182,24 @@ export interface LaneOptions {
   readonly syncs?: boolean;
 }
 
+/** What the twins must have in common beside their outputs; where rows lie may differ, and so the bytes of memory. */
+function facts({ counters, dirtyBytes, wakeAtMs, syncWantedAt, sizes }: UserStage): object {
+  const { users, devices, entries, frames, chunks } = sizes;
+  return { counters: { ...counters }, dirtyBytes, wakeAtMs, syncWantedAt, users, devices, entries, frames, chunks };
+}
+
+function exportOf(stage: UserStage): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  stage.exportDirty((chunk) => chunks.push(chunk.slice()));
+  return chunks;
+}
+
 export class TestLane {
   readonly log: Uint8Array[] = [];
   readonly store = new Map<string, Uint8Array>();
   readonly #options: LaneOptions;
   readonly #out = new TestOut();
+  readonly #twinOut = new TestOut();
   /** Base and deltas, in the order of import. */
   #base: Uint8Array[] = [];
   #deltas: Uint8Array[] = [];
@@ -194,6 +208,8 @@ export class TestLane {
   /** Hash of what each offset wrote. */
   readonly #written: number[] = [];
   stage: UserStage;
+  /** The same, with the kernel. */
+  twin: UserStage;
   /** Next offset to step. */
   offset = 0;
   committed = 0;
@@ -203,12 +219,15 @@ export class TestLane {
 
   constructor(options: LaneOptions = {}) {
     this.#options = options;
-    this.stage = this.#newStage();
+    this.stage = this.#newStage(false);
+    this.twin = this.#newStage(true);
+    assert.ok(this.twin.hasKernel);
   }
 
-  #newStage(): UserStage {
+  #newStage(kernel: boolean): UserStage {
     const { limits, userPartitions = 1, conversationPartitions = 2 } = this.#options;
-    return new UserStage({ partition: 0, conversationPartitions, userPartitions, ...(limits ? { limits } : {}) });
+    const options = { partition: 0, conversationPartitions, userPartitions, kernel };
+    return new UserStage({ ...options, ...(limits ? { limits } : {}) });
   }
 
   append(bytes: Uint8Array): void {
@@ -234,9 +253,27 @@ export class TestLane {
     this.#out.begin(this.offset);
     this.stage.step(batch, this.#out, { get: (key) => values.get(textOfKey(key)) });
     const outputs = this.#out.outputs();
+    this.#stepTwin(batch, values, outputs);
     this.#checkRepetition(batch, outputs);
     this.offset++;
     return this.#parse(outputs);
+  }
+
+  #stepTwin(
+    batch: Batch,
+    values: ReadonlyMap<string, Uint8Array | undefined>,
+    outputs: readonly [string, Uint8Array][],
+  ): void {
+    const { stage, twin } = this;
+    const keys = new Set<string>();
+    twin.needs(batch, (key) => keys.add(textOfKey(key)));
+    assert.deepEqual([...keys], [...values.keys()], 'the twins need different keys');
+    this.#twinOut.begin(this.offset);
+    twin.step(batch, this.#twinOut, { get: (key) => values.get(textOfKey(key)) });
+    const where = `offset ${this.offset}: the twins`;
+    assert.deepEqual(this.#twinOut.outputs(), outputs, `${where} wrote different output`);
+    assert.deepEqual(this.#twinOut.cold, this.#out.cold, `${where} wrote different cold data`);
+    assert.deepEqual(facts(twin), facts(stage), `${where} differ`);
   }
 
   #read(key: string): Uint8Array | undefined {
@@ -288,16 +325,24 @@ export class TestLane {
     return all;
   }
 
+  /** What changed since the last time. */
+  exportDirty(): Uint8Array[] {
+    const chunks = exportOf(this.stage);
+    assert.deepEqual(exportOf(this.twin), chunks, 'the twins export different chunks');
+    assert.equal(this.twin.stateHash(), this.stage.stateHash(), 'the twins have different states');
+    return chunks;
+  }
+
   /** Commits what was stepped: state and cold data together. */
   commit(): void {
-    const chunks: Uint8Array[] = [];
-    this.stage.exportDirty((chunk) => chunks.push(chunk.slice()));
+    const chunks = this.exportDirty();
     this.#deltas.push(...chunks);
     for (const [key, value] of this.#out.cold) {
       if (value === undefined) this.store.delete(key);
       else this.store.set(key, value);
     }
     this.#out.cold.clear();
+    this.#twinOut.cold.clear();
     this.committed = this.offset;
     this.durable = this.log.length;
     if (this.#whole?.cursor !== -1) return;
@@ -312,20 +357,30 @@ export class TestLane {
     if (this.#whole?.cursor === -1) return;
     this.#whole ??= { cursor: 0, chunks: [], since: this.#deltas.length };
     const whole = this.#whole;
-    whole.cursor = this.stage.exportAll(whole.cursor, bytes, (chunk) => whole.chunks.push(chunk.slice()));
+    const [chunks, others]: [Uint8Array[], Uint8Array[]] = [[], []];
+    const cursor = this.stage.exportAll(whole.cursor, bytes, (chunk) => chunks.push(chunk.slice()));
+    assert.equal(
+      this.twin.exportAll(whole.cursor, bytes, (chunk) => others.push(chunk.slice())),
+      cursor,
+    );
+    assert.deepEqual(others, chunks, 'the twins export different chunks');
+    whole.cursor = cursor;
+    whole.chunks.push(...chunks);
   }
 
   /** Loses everything since the last commit, and starts again from there. */
   crash(): void {
     this.#out.cold.clear();
+    this.#twinOut.cold.clear();
     this.#whole = undefined;
     this.stage = this.restore();
+    this.twin = this.restore(true);
     this.offset = this.committed;
   }
 
   /** A stage made from what is committed. */
-  restore(): UserStage {
-    const stage = this.#newStage();
+  restore(kernel = false): UserStage {
+    const stage = this.#newStage(kernel);
     for (const chunk of [...this.#base, ...this.#deltas]) stage.importChunk(chunk);
     stage.importDone();
     return stage;

@@ -28,7 +28,7 @@ test('both stages: everything is delivered in order, and the same seed is the sa
   assert.notEqual(judged(new PeakCell({ ...OPTIONS, seed: 4 }).run()).hash, one.hash);
 });
 
-test('the kernel changes nothing but the time', () => {
+test('the kernels change nothing but the time', () => {
   const options = { ...OPTIONS, rate: 5_000 };
   assert.deepEqual(judged(new PeakCell({ ...options, kernel: false }).run()), judged(new PeakCell(options).run()));
 });

@@ -56,7 +56,7 @@ export interface CellOptions {
   readonly payloadBytes: number;
   /** Without it devices see the fan-out itself: sequencing alone, without inboxes, acknowledgements and receipts. */
   readonly withUserStage: boolean;
-  /** The WebAssembly kernel of the conversation stage; the results are the same without. */
+  /** The WebAssembly kernels of the stages; the results are the same without. */
   readonly kernel: boolean;
 }
 
@@ -141,12 +141,8 @@ export class PeakCell {
     const root = new Prng(options.seed);
     this.#random = root.fork('messages');
     this.#links = new Links(this.#queue, root.fork('links'));
-    const shape = { partition: 0, conversationPartitions: 1, userPartitions: 1 };
-    this.#conversation = newSeat(
-      new ConversationStage({ ...shape, kernel: options.kernel }),
-      SourceKind.CONVERSATION,
-      Topic.CONVERSATION,
-    );
+    const shape = { partition: 0, conversationPartitions: 1, userPartitions: 1, kernel: options.kernel };
+    this.#conversation = newSeat(new ConversationStage(shape), SourceKind.CONVERSATION, Topic.CONVERSATION);
     this.#user = newSeat(new UserStage(shape), SourceKind.USER, Topic.USER);
     const payload = new Uint8Array(Math.max(4, options.payloadBytes));
     for (let i = 0; i < payload.length; i++) payload[i] = this.#random.below(256);
