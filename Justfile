@@ -35,3 +35,7 @@ bench *args: build
 # docs/benchmarks.md and reports/benchmarks.html from the results.
 bench-report *args: build
     @node --enable-source-maps dist/benchmarks/bench-report.js {{args}}
+
+# Break a real server and judge it, e.g. `just chaos run kill-loop`.
+chaos *args:
+    npx dunlin chaos {{args}}

@@ -1,7 +1,7 @@
 /** `dunlin load`: put load on a backbone, measure it from the intended time on, and verify every message. */
 
 import { randomInt } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { Command, Option } from 'commander';
@@ -64,6 +64,7 @@ interface LoadFlags {
   limit?: string;
   json?: string | true;
   report?: string;
+  history?: string;
 }
 
 const EXAMPLES = `
@@ -113,6 +114,7 @@ export function loadCommand(): Command {
     .option('--limit <number>', 'replay only the first messages of a trace')
     .addOption(new Option('--json [file]', 'write the result as JSON, to standard output if no file is given'))
     .option('--report <file>', 'write a report with charts, one HTML file')
+    .option('--history <directory>', 'write all that devices did and saw, for `dunlin chaos check`')
     .addHelpText('after', EXAMPLES)
     .action(load);
 }
@@ -240,6 +242,7 @@ async function makePlan(flags: LoadFlags, workload: Workload, trace: Trace | nul
     trace: trace === null ? null : trace.source,
     key,
     caBundle: flags.ca ?? null,
+    historyDirectory: flags.history ?? null,
     connectsPerSecond: CONNECTS_PER_SECOND,
     processes: countProcesses(flags, workload, trace !== null),
   };
@@ -342,6 +345,7 @@ async function load(flags: LoadFlags): Promise<void> {
   const screen = process.stderr;
   if (typeof flags.json === 'string') await mustBeWritable(flags.json, 'json');
   if (flags.report !== undefined) await mustBeWritable(flags.report, 'report');
+  if (flags.history !== undefined) await mkdir(flags.history, { recursive: true });
   const workloadAsked = await readWorkload(flags);
   const trace = await openTrace(flags, workloadAsked, (line) => screen.write(`${line}\n`));
   const plan = await makePlan(flags, adjust(workloadAsked, flags, trace), trace);

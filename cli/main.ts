@@ -16,6 +16,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   { name: 'token', load: async () => (await import('./token.js')).tokenCommand() },
   { name: 'recover', load: async () => (await import('./recover.js')).recoverCommand() },
   { name: 'sim', load: async () => (await import('./sim.js')).simCommand() },
+  { name: 'chaos', load: async () => (await import('./chaos.js')).chaosCommand() },
 ];
 
 const OVERVIEW = `
@@ -25,7 +26,8 @@ Examples:
   dunlin chat --as ada --to bo                 talk over it
   dunlin token --user ada --device 1           a development token
   dunlin recover                               what stopped partitions lost, and the way on
-  dunlin sim swarm --seeds 100                 a hundred simulated worlds, each broken in its own way`;
+  dunlin sim swarm --seeds 100                 a hundred simulated worlds, each broken in its own way
+  dunlin chaos run kill-loop                   a real server, killed again and again under load`;
 
 async function program(args: readonly string[]): Promise<Command> {
   const root = new Command('dunlin')

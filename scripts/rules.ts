@@ -25,6 +25,7 @@ const TEST_SUPPORT: readonly (readonly [RegExp, string])[] = [
   [/^pipelines\/conversation\/(testing|model)\.ts$/, 'the conversation stage’s lane and model for tests'],
   [/^client\/reference-(server|socket)\.ts$/, 'a backbone in small, for tests of the client'],
   [/^benchmarks\/load\/fake-server\.ts$/, 'a server that answers wrongly, for tests of the load generator'],
+  [/^chaos\/mutants\.ts$/, 'planted bugs, for the chaos suite’s tests'],
   [/^sim\/(mutants|corpus)\.ts$/, 'planted bugs, and seeds that found real ones, for the simulator’s tests'],
   [/^core\/checks\/(mutations|random-history)\.ts$/, 'planted bugs and histories, for tests of the checkers'],
 ];

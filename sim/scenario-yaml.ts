@@ -42,6 +42,11 @@ export class YamlFile {
     throw new DunlinError(`${this.#file}:${Math.max(1, this.#lines.linePos(offset).line)}: ${sentence}.`);
   }
 
+  /** The line at which a node begins, from 1. */
+  lineOf(node: YamlNode): number {
+    return Math.max(1, this.#lines.linePos(node?.range?.[0] ?? 0).line);
+  }
+
   /** A plain value as it stands in the file; undefined: it is none. */
   text(node: YamlNode): string | undefined {
     if (!isScalar(node) || node.value === null) return undefined;

@@ -3,6 +3,7 @@
  * bring what arrives. It does as its coordinator says, and reports.
  */
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { FrameView } from '../../client/core.js';
 import { exportSummary } from '../../core/checks/summary.js';
 import type { Violation } from '../../core/checks/violation.js';
@@ -19,6 +20,7 @@ import { drawExponential } from './draws.js';
 import { Fifo, InFlight } from './fifo.js';
 import { ArrivalQueue, MemberGate } from './gate.js';
 import { Histogram } from './histogram.js';
+import { HistoryFile } from './history-file.js';
 import { type Command, type Cut, emptyCounters, type Report, type RunPlan } from './messages.js';
 import { makePayload, readPayload, type Tag } from './payload.js';
 import { drawPopulation, listOf, type Population } from './population.js';
@@ -80,6 +82,7 @@ export class Generator implements DeviceHost {
   #process = 0;
   #population!: Population;
   #verifier!: Verifier;
+  #history: HistoryFile | undefined;
   #schedule!: Schedule;
   #issuer!: TokenIssuer;
   #target!: SocketTarget;
@@ -175,7 +178,6 @@ export class Generator implements DeviceHost {
         return;
       case 'rate':
         this.#schedule.setRate(command.ratePerSecond, command.fromMs);
-        this.#outstandingMax = Math.ceil(command.outstandingMax / this.#plan.processes);
         this.#exhausted = false;
         this.#sending = true;
         this.#stopMs = Number.POSITIVE_INFINITY;
@@ -197,6 +199,7 @@ export class Generator implements DeviceHost {
         this.#report({ type: 'summary', process: this.#process, summary: exportSummary(this.#verifier.checker) });
         return;
       case 'finish':
+        this.#history?.close();
         this.#finish();
         return;
       default:
@@ -226,7 +229,10 @@ export class Generator implements DeviceHost {
     this.#gate = plan.trace === null ? undefined : new MemberGate(population);
     this.#cuts = new CutTable(population.devices);
     this.#serials = new Uint32Array(population.devices);
-    this.#verifier = new Verifier(population, (violation) => this.#found(violation));
+    if (plan.historyDirectory !== null) {
+      this.#history = new HistoryFile(join(plan.historyDirectory, `${index}.ndjson`));
+    }
+    this.#verifier = new Verifier(population, (violation) => this.#found(violation), this.#history);
     this.#verifier.founded();
     this.#countFanout();
     this.#makeDevices(ownUsers);

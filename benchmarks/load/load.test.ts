@@ -45,6 +45,7 @@ function planOf(url: string, workload: Partial<Workload>, more: Partial<RunPlan>
     trace: null,
     key: { file: keyFile },
     caBundle: null,
+    historyDirectory: null,
     connectsPerSecond: 5_000,
     processes: 1,
     ...more,

@@ -27,6 +27,8 @@ export interface RunPlan {
   /** New connections a second, all processes together. */
   readonly connectsPerSecond: number;
   readonly processes: number;
+  /** Each process writes its history here, as PROCESS.ndjson; null: it keeps none. */
+  readonly historyDirectory: string | null;
 }
 
 /** Where tokens come from: the development key in a data directory, or a private key file. */
@@ -41,13 +43,8 @@ export type Command =
   | { readonly type: 'found' }
   /** The schedule starts at this time of the monotonic clock. */
   | { readonly type: 'start'; readonly atMs: number }
-  /** A new rate from this time of the schedule on, and how much may be outstanding at a time (Workload), of all processes. */
-  | {
-      readonly type: 'rate';
-      readonly ratePerSecond: number;
-      readonly fromMs: number;
-      readonly outstandingMax: number;
-    }
+  /** A new rate from this time of the schedule on; latencies start anew. */
+  | { readonly type: 'rate'; readonly ratePerSecond: number; readonly fromMs: number }
   /** What was due by then is sent still, however late; nothing else is. */
   | { readonly type: 'stop'; readonly atMs: number }
   | { readonly type: 'drain' }

@@ -6,6 +6,7 @@
 import { Checker } from '../../core/checks/checker.js';
 import { contentOf, PairAt } from '../../core/checks/ledger.js';
 import type { Fault, Guarantee, Violation } from '../../core/checks/violation.js';
+import type { HistoryFile } from './history-file.js';
 import type { Population } from './population.js';
 
 export { contentOf };
@@ -25,10 +26,13 @@ export class Verifier {
   /** The checker's numbers, by index of the population; −1: not asked for yet. */
   readonly #devices: Int32Array;
   readonly #conversations: Int32Array;
+  /** Where all that is fed here is written down, too. */
+  readonly #history: HistoryFile | undefined;
   #told = 0;
 
-  constructor(population: Population, report: (violation: Violation) => void) {
+  constructor(population: Population, report: (violation: Violation) => void, history?: HistoryFile) {
     this.#population = population;
+    this.#history = history;
     this.#report = report;
     this.#devices = new Int32Array(population.devices).fill(-1);
     this.#conversations = new Int32Array(population.conversations).fill(-1);
@@ -36,7 +40,9 @@ export class Verifier {
 
   /** Devices of this process. */
   host(device: number): void {
-    this.#devices[device] = this.checker.host(this.#population.deviceKeyOf(device));
+    const key = this.#population.deviceKeyOf(device);
+    this.#devices[device] = this.checker.host(key);
+    this.#history?.add({ op: 'host', device: key });
   }
 
   /** All groups' first members see them from their first sequence on. */
@@ -44,9 +50,25 @@ export class Verifier {
     const population = this.#population;
     for (let group = 0; group < population.groupCount; group++) {
       for (const user of population.membersOf(group)) {
-        this.checker.joined(0, population.convB(group), population.userId(user), 1);
+        this.#member(population.convB(group), population.userId(user), 1, true);
       }
     }
+  }
+
+  #member(convB: number, user: number, seq: number, joined: boolean): void {
+    if (joined) this.checker.joined(0, convB, user, seq);
+    else this.checker.left(0, convB, user, seq);
+    this.#history?.add({ op: joined ? 'join' : 'leave', a: 0, b: convB, user, seq });
+  }
+
+  /** Whose event it is, and where, as a history has it. */
+  #at(device: number, conversation: number): { readonly device: number; readonly a: number; readonly b: number } {
+    const population = this.#population;
+    return {
+      device: population.deviceKeyOf(device),
+      a: population.convA(conversation),
+      b: population.convB(conversation),
+    };
   }
 
   #pair(device: number, conversation: number): number {
@@ -75,6 +97,7 @@ export class Verifier {
 
   sending(device: number, conversation: number, counter: number, content: number): void {
     this.checker.sending(this.#pair(device, conversation), counter, content);
+    this.#history?.add({ op: 'send', ...this.#at(device, conversation), counter, content });
     this.#tell();
   }
 
@@ -83,18 +106,26 @@ export class Verifier {
     const pair = this.#pair(device, conversation);
     const { ledger } = this.checker;
     const last = ledger.memory.u32[ledger.pairs.at(pair) + PairAt.LAST]!;
-    if (seq === 0 || seq <= last) this.checker.answered(pair, counter, seq);
+    const isRepeated = seq === 0 || seq <= last;
+    if (isRepeated) this.checker.answered(pair, counter, seq);
     else this.checker.sent(pair, counter, seq);
+    this.#history?.add({ op: isRepeated ? 'duplicate' : 'ok', ...this.#at(device, conversation), counter, seq });
     this.#tell();
   }
 
   rejected(device: number, conversation: number, counter: number): void {
     this.checker.rejected(this.#pair(device, conversation), counter);
+    this.#history?.add({ op: 'fail', ...this.#at(device, conversation), counter });
     this.#tell();
   }
 
   delivered(device: number, conversation: number, seq: number, sender: number, counter: number, content: number): void {
     this.checker.delivered(this.#pair(device, conversation), seq, this.#pair(sender, conversation), counter, content);
+    if (this.#history !== undefined) {
+      const key = this.#population.deviceKeyOf(sender);
+      const where = this.#at(device, conversation);
+      this.#history.add({ op: 'deliver', ...where, seq, sender: key, counter, content, time: 0, ttl: 0, at: 0 });
+    }
     this.#tell();
   }
 
@@ -102,29 +133,31 @@ export class Verifier {
   changed(change: MemberChange): void {
     const convB = this.#population.convB(change.conversation);
     for (const user of change.users) {
-      const id = this.#population.userId(user);
-      if (change.joined) this.checker.joined(0, convB, id, change.seq);
-      else this.checker.left(0, convB, id, change.seq);
+      this.#member(convB, this.#population.userId(user), change.seq, change.joined);
     }
   }
 
   gap(device: number, conversation: number, through: number, reason: number): void {
     this.checker.gap(this.#pair(device, conversation), through, reason);
+    this.#history?.add({ op: 'gap', ...this.#at(device, conversation), through, reason });
     this.#tell();
   }
 
   receipt(device: number, conversation: number, whose: number, delivered: number, read: number): void {
     this.checker.receipt(this.#pair(device, conversation), whose, delivered, read);
+    this.#history?.add({ op: 'receipt', ...this.#at(device, conversation), whose, delivered, read });
     this.#tell();
   }
 
   /** The client tells it again until it is confirmed, so it surely arrives before the run ends. */
   read(device: number, conversation: number, seq: number): void {
     this.checker.read(this.#pair(device, conversation), seq, true);
+    this.#history?.add({ op: 'read', ...this.#at(device, conversation), seq, sure: 1 });
   }
 
   resumed(device: number): void {
     this.checker.resumed(this.#devices[device]!);
+    this.#history?.add({ op: 'resume', device: this.#population.deviceKeyOf(device) });
   }
 
   /** What is wrong besides what the checkers look at. Conversation −1: none. */
