@@ -35,6 +35,8 @@ const Word = {
   OWN: 5,
   /** What it was told to be delivered: by the other in a direct conversation, by all in a group. */
   TOLD: 6,
+  /** In the row of a conversation's first pair, beside the others of a direct one: highest sequence that any device was handed. */
+  HEAD: 7,
 } as const;
 const ROW_WORDS = 8;
 const KEPT_MAX = 20;
@@ -55,13 +57,10 @@ export class Columns {
   receipts = 0;
   readonly #population: Population;
   readonly #rows: Uint32Array;
-  /** By conversation: highest sequence that any device was handed. */
-  readonly #heads: Uint32Array;
 
   constructor(population: Population) {
     this.#population = population;
     this.#rows = new Uint32Array(population.pairs * ROW_WORDS);
-    this.#heads = new Uint32Array(population.conversations);
   }
 
   fail(guarantee: string, sentence: string): void {
@@ -85,7 +84,7 @@ export class Columns {
   }
 
   /** True if the sequence is the device's next one. */
-  #goOn(at: number, conversation: number, pair: number, seq: number, sender: number, counter: number): boolean {
+  #goOn(at: number, first: number, pair: number, seq: number, fingerprint: number): boolean {
     const rows = this.#rows;
     const last = rows[at + Word.LAST]!;
     if (seq !== last + 1) {
@@ -93,21 +92,22 @@ export class Columns {
       if (seq <= last) return false;
     }
     rows[at + Word.LAST] = seq;
-    const fingerprint = contentOf(sender, counter);
     rows[at + Word.HASH] = mix32(rows[at + Word.HASH]! ^ fingerprint);
     rows[at + Word.OTHER_HASH] = Math.imul(rows[at + Word.OTHER_HASH]!, 0x01000193) ^ fingerprint;
-    if (seq > this.#heads[conversation]!) this.#heads[conversation] = seq;
+    const head = first * ROW_WORDS + Word.HEAD;
+    if (seq > rows[head]!) rows[head] = seq;
     return true;
   }
 
-  /** A device is handed another's message. `content`: what its payload says. */
-  deliver(conversation: number, pair: number, seq: number, sender: number, counter: number, content: number): void {
-    if (!this.#goOn(pair * ROW_WORDS, conversation, pair, seq, sender, counter)) return;
+  /** A device is handed another's message. `first`: the conversation's first pair; `content`: what the payload says. */
+  deliver(first: number, pair: number, seq: number, sender: number, counter: number, content: number): void {
+    const expected = contentOf(sender, counter);
+    if (!this.#goOn(pair * ROW_WORDS, first, pair, seq, expected)) return;
     this.delivered++;
     if (counter > this.#rows[sender * ROW_WORDS + Word.USED]!) {
       this.fail('G5', `pair ${pair} was handed counter ${counter} of pair ${sender}, which was never sent`);
     }
-    if (content !== contentOf(sender, counter)) {
+    if (content !== expected) {
       this.fail(
         'G2',
         `pair ${pair} was handed something else as sequence ${seq}, counter ${counter} of pair ${sender}`,
@@ -116,25 +116,25 @@ export class Columns {
   }
 
   /** A device is told that its own message stands there. */
-  answer(conversation: number, pair: number, seq: number, counter: number): void {
+  answer(first: number, pair: number, seq: number, counter: number): void {
     const rows = this.#rows;
     const at = pair * ROW_WORDS;
     const before = rows[at + Word.ANSWERED]!;
     if (counter <= before) return this.fail('G6', `counter ${counter} of pair ${pair} was answered again, as ${seq}`);
     if (counter !== before + 1) this.fail('G3', `counter ${counter} of pair ${pair} was answered after ${before}`);
     if (counter > rows[at + Word.USED]!) this.fail('G5', `counter ${counter} of pair ${pair} was never sent`);
-    if (!this.#goOn(at, conversation, pair, seq, pair, counter)) return;
+    if (!this.#goOn(at, first, pair, seq, contentOf(pair, counter))) return;
     rows[at + Word.ANSWERED] = counter;
     rows[at + Word.OWN] = seq;
     this.answered++;
   }
 
   /** A pair's device is told that the other one, or everybody, has all up to `delivered`, and has read up to `read`. */
-  receipt(conversation: number, pair: number, delivered: number, read: number): void {
+  receipt(first: number, pair: number, delivered: number, read: number): void {
     this.receipts++;
     const at = pair * ROW_WORDS + Word.TOLD;
     if (read > delivered) this.fail('G7', `pair ${pair} was told read ${read} and delivered ${delivered}`);
-    const head = this.#heads[conversation]!;
+    const head = this.#rows[first * ROW_WORDS + Word.HEAD]!;
     if (delivered > head) this.fail('G7', `pair ${pair} was told delivered ${delivered}; the head is ${head}`);
     const told = this.#rows[at]!;
     if (delivered < told) this.fail('G7', `what pair ${pair} was told went back from ${told} to ${delivered}`);
@@ -147,7 +147,7 @@ export class Columns {
     const { conversations, firstPair } = this.#population;
     const rows = this.#rows;
     for (let c = 0; c < conversations; c++) {
-      const head = this.#heads[c]!;
+      const head = rows[firstPair[c]! * ROW_WORDS + Word.HEAD]!;
       for (let pair = firstPair[c]!; pair < firstPair[c + 1]!; pair++) {
         const at = pair * ROW_WORDS;
         if (rows[at + Word.LAST] !== head || rows[at + Word.TOLD]! < rows[at + Word.OWN]!) return false;
@@ -166,7 +166,7 @@ export class Columns {
     const { firstPair } = this.#population;
     const rows = this.#rows;
     const first = firstPair[conversation]! * ROW_WORDS;
-    const head = this.#heads[conversation]!;
+    const head = rows[first + Word.HEAD]!;
     for (let pair = firstPair[conversation]!; pair < firstPair[conversation + 1]!; pair++) {
       const at = pair * ROW_WORDS;
       const last = rows[at + Word.LAST]!;

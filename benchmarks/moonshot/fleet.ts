@@ -30,6 +30,8 @@ export interface FleetOptions extends PopulationOptions {
 }
 
 const CONTENT_BYTES = 4;
+const SORT_BITS = 12;
+const SORT_MASK = 2 ** SORT_BITS - 1;
 const PROTOCOL_VERSION = 1;
 
 class Device {
@@ -208,9 +210,12 @@ export class Fleet {
     const groups = this.#population.groupsOf[user]!;
     let at = FRAME_HEADER_BYTES;
     for (let n = 0; n < burst; n++, at += this.#outgoing.frameBytes) {
-      const list = groups.length > 0 && random.below(100) < groupPercent ? groups : directs;
-      const conversation = list[random.below(list.length)]!;
-      const pair = this.#population.pair(conversation, user);
+      // One draw: its low bits say which sort, the others which one.
+      const draw = random.u32();
+      const isToGroup = (draw & SORT_MASK) * 100 < groupPercent * (SORT_MASK + 1);
+      const list = isToGroup && groups.length > 0 ? groups : directs;
+      const conversation = list[Math.floor(((draw >>> SORT_BITS) / 2 ** (32 - SORT_BITS)) * list.length)]!;
+      const pair = this.#population.pairOf(conversation, user);
       this.#stamp(at, conversation, pair, this.columns.send(pair));
     }
     device.unanswered += burst;
@@ -249,7 +254,7 @@ export class Fleet {
     const { burst } = this.#options;
     let frames = 0;
     for (const conversation of new Set([...population.directsOf[device.user]!, ...population.groupsOf[device.user]!])) {
-      const pair = population.pair(conversation, device.user);
+      const pair = population.pairOf(conversation, device.user);
       for (let counter = this.columns.answeredCounter(pair) + 1; counter <= this.columns.usedCounter(pair); counter++) {
         this.#stamp(FRAME_HEADER_BYTES + frames * this.#outgoing.frameBytes, conversation, pair, counter);
         if (++frames < burst) continue;
@@ -286,25 +291,27 @@ export class Fleet {
     const convA = view.getUint32(at + At.CONV_A + 4);
     const convB = view.getUint32(at + At.CONV_B + 4);
     const conversation = population.conversation(convA, convB);
-    const pair = conversation < 0 ? -1 : population.pair(conversation, device.user);
+    const pair = conversation < 0 ? -1 : population.pair(conversation, convA, convB, device.user);
     if (pair < 0) return this.columns.fail('G5', `user ${device.user} was handed something of (${convA}, ${convB})`);
+    const first = population.firstPairOf(conversation);
     const seq = view.getUint32(at + At.SEQ);
     const counter = view.getUint32(at + At.COUNTER);
     if (kind === Kind.RECEIPT) {
       // One's own watermark comes from other devices of one's own: there are none.
-      this.columns.receipt(conversation, pair, seq, view.getUint32(at + At.EXTRA));
+      this.columns.receipt(first, pair, seq, view.getUint32(at + At.EXTRA));
     } else if (kind === Kind.SENT) {
       // Of what was sent again and had been answered: no place in the order.
       if ((view.getUint8(at + At.FLAGS) & Flag.DUPLICATE) === 0) {
         device.unanswered--;
-        this.columns.answer(conversation, pair, seq, counter);
+        this.columns.answer(first, pair, seq, counter);
       }
     } else {
-      const sender = population.pair(conversation, Math.floor(view.getUint32(at + At.DEVICE + 4) / DEVICE_KEY_FACTOR));
+      const user = (view.getUint32(at + At.DEVICE + 4) / DEVICE_KEY_FACTOR) >>> 0;
+      const sender = population.pair(conversation, convA, convB, user);
       const isMessage = kind === Kind.MESSAGE;
       const content = isMessage ? this.#content(view, at, length) : contentOf(sender, counter);
       if (sender < 0) this.columns.fail('G5', `user ${device.user} was handed a message of no member`);
-      else this.columns.deliver(conversation, pair, seq, sender, counter, content);
+      else this.columns.deliver(first, pair, seq, sender, counter, content);
     }
     this.#advance(device, view, at);
   }

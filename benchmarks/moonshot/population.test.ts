@@ -11,15 +11,16 @@ test('conversations and pairs are found again from what stands in frames', () =>
     const [a, b] = [population.convA(conversation), population.convB(conversation)];
     assert.equal(population.conversation(a, b), conversation);
     assert.equal(population.firstPair[conversation], pair);
+    assert.equal(population.firstPairOf(conversation), pair);
     const members = new Set<number>();
     for (let place = 0; place < population.size(conversation); place++, pair++) {
       const user = population.member(conversation, place);
       members.add(user);
-      assert.equal(population.pair(conversation, user), pair);
+      assert.equal(population.pairOf(conversation, user), pair);
     }
     assert.equal(members.size, population.size(conversation));
     for (let user = 0; user <= USERS + 1; user++) {
-      assert.equal(population.pair(conversation, user) >= 0, members.has(user));
+      assert.equal(population.pairOf(conversation, user) >= 0, members.has(user));
     }
   }
   assert.equal(pair, population.pairs);
@@ -55,7 +56,7 @@ test('a user writes to its direct conversations alike, and to a group the more o
     const times = new Map<number, number>();
     for (const group of population.groupsOf[user]!) times.set(group, (times.get(group) ?? 0) + 1);
     for (const [group, count] of times) {
-      assert.ok(population.pair(group, user) >= 0);
+      assert.ok(population.pairOf(group, user) >= 0);
       assert.equal(count, Math.round(64 / population.size(group)));
     }
   }

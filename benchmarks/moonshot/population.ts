@@ -15,6 +15,7 @@ export interface PopulationOptions {
 }
 
 const GROUP_SIZE_MAX = 64;
+const GROUP_ROW_WORDS = 4;
 
 /** Half of all groups have at most 4 members, 95 in 100 at most 12. */
 function drawGroupSize(random: Prng): number {
@@ -38,8 +39,8 @@ export class Population {
   readonly #first: Uint32Array;
   /** By direct conversation: its higher user. */
   readonly #higher: Uint32Array;
-  /** By lower user × (users + 1) + higher user. */
-  readonly #directOf: Int32Array;
+  /** By group, four words, so that one cache line has it all: first pair, first member, size, nothing. */
+  readonly #groupRows: Uint32Array;
 
   constructor({ users, groups, seed }: PopulationOptions) {
     this.users = users;
@@ -49,13 +50,12 @@ export class Population {
     this.firstPair = new Uint32Array(this.conversations + 1);
     this.#first = new Uint32Array(this.conversations);
     this.#higher = new Uint32Array(this.directs);
-    this.#directOf = new Int32Array((users + 1) * (users + 1)).fill(-1);
+    this.#groupRows = new Uint32Array(groups * GROUP_ROW_WORDS);
     let conversation = 0;
     for (let lower = 1; lower < users; lower++) {
       for (let higher = lower + 1; higher <= users; higher++, conversation++) {
         this.#first[conversation] = lower;
         this.#higher[conversation] = higher;
-        this.#directOf[lower * (users + 1) + higher] = conversation;
         this.firstPair[conversation + 1] = 2 * (conversation + 1);
       }
     }
@@ -63,7 +63,10 @@ export class Population {
     for (; conversation < this.conversations; conversation++) {
       this.#first[conversation] = 1 + random.below(users);
       const size = Math.min(users, drawGroupSize(random));
-      this.firstPair[conversation + 1] = this.firstPair[conversation]! + size;
+      const firstPair = this.firstPair[conversation]!;
+      this.firstPair[conversation + 1] = firstPair + size;
+      const row = [firstPair, this.#first[conversation]!, size];
+      this.#groupRows.set(row, (conversation - this.directs) * GROUP_ROW_WORDS);
     }
     this.pairs = this.firstPair[this.conversations]!;
     [this.directsOf, this.groupsOf] = this.#byUser();
@@ -107,18 +110,31 @@ export class Population {
   /** Number of the conversation, −1: there is none like it. */
   conversation(convA: number, convB: number): number {
     if (convA === 0) return convB >= 1 && convB <= this.groups ? this.directs + convB - 1 : -1;
-    return convA <= this.users && convB <= this.users ? this.#directOf[convA * (this.users + 1) + convB]! : -1;
+    if (convA >= convB || convB > this.users) return -1;
+    // Those before the first of `convA`: users − 1 of user 1, one less of each after it. No memory is touched.
+    return ((convA - 1) * (2 * this.users - convA)) / 2 + convB - convA - 1;
   }
 
-  /** Number of the pair, −1: the user is no member. */
-  pair(conversation: number, user: number): number {
-    const first = this.firstPair[conversation]!;
-    const from = this.#first[conversation]!;
-    if (conversation < this.directs) {
-      if (user === from) return first;
-      return user === this.#higher[conversation] ? first + 1 : -1;
+  /** Number of its first pair. */
+  firstPairOf(conversation: number): number {
+    const group = conversation - this.directs;
+    return group < 0 ? 2 * conversation : this.#groupRows[group * GROUP_ROW_WORDS]!;
+  }
+
+  /** Number of the pair, −1: the user is no member. `convA`, `convB` name the conversation. */
+  pair(conversation: number, convA: number, convB: number, user: number): number {
+    if (convA !== 0) {
+      if (user === convA) return 2 * conversation;
+      return user === convB ? 2 * conversation + 1 : -1;
     }
-    const place = user >= from ? user - from : user - from + this.users;
-    return user >= 1 && user <= this.users && place < this.size(conversation) ? first + place : -1;
+    const row = (conversation - this.directs) * GROUP_ROW_WORDS;
+    const first = this.#groupRows[row + 1]!;
+    const place = user >= first ? user - first : user - first + this.users;
+    const isMember = user >= 1 && user <= this.users && place < this.#groupRows[row + 2]!;
+    return isMember ? this.#groupRows[row]! + place : -1;
+  }
+
+  pairOf(conversation: number, user: number): number {
+    return this.pair(conversation, this.convA(conversation), this.convB(conversation), user);
   }
 }
