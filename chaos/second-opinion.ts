@@ -131,11 +131,18 @@ interface Connection {
   closeSync(): void;
 }
 
+interface DuckDb {
+  readonly DuckDBInstance: { create(path: string): Promise<{ connect(): Promise<Connection> }> };
+}
+
+/** By a name that the compiler does not follow: what is optional need not be there when this is built. */
+const MODULE: string = '@duckdb/node-api';
+
 async function open(): Promise<Connection | undefined> {
   try {
-    const { DuckDBInstance } = await import('@duckdb/node-api');
+    const { DuckDBInstance } = (await import(MODULE)) as DuckDb;
     const instance = await DuckDBInstance.create(':memory:');
-    return (await instance.connect()) as Connection;
+    return await instance.connect();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined;
     throw error;

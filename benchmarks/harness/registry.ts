@@ -13,5 +13,8 @@ export const REGISTRY: Registry = {
   'socket-to-socket': () => import('../socket-to-socket.js'),
   // The whole server, and rivals.
   start: () => import('../start.js'),
+  latency: () => import('../latency.js'),
+  overload: () => import('../overload.js'),
+  growth: () => import('../growth.js'),
   peers: () => import('../peers.js'),
 };

@@ -264,7 +264,7 @@ export class LoadRun {
     };
     this.#lastPollMs = nowMs;
     this.#last = totals;
-    if (this.#startMs > 0 && nowMs > this.#startMs) this.#keep(interval, totals.interval);
+    if (this.#startMs > 0 && nowMs > this.#startMs) this.#keep(interval, totals);
     this.#show(interval, nowMs);
     return totals;
   }
@@ -277,9 +277,9 @@ export class LoadRun {
     this.#options.onInterval?.(interval);
   }
 
-  #keep(interval: Interval, latencies: Histogram): void {
+  #keep(interval: Interval, totals: Totals): void {
     const series = this.#series;
-    const ms = (value: number): number | null => (latencies.count === 0 ? null : round(value));
+    const ms = (value: number): number | null => (totals.interval.count === 0 ? null : round(value));
     series.seconds.push(round(interval.elapsedMs / 1_000));
     series.sent_per_s.push(round(interval.sentPerSecond));
     series.acked_per_s.push(round(interval.ackedPerSecond));
@@ -287,14 +287,15 @@ export class LoadRun {
     series.p50_ms.push(ms(interval.p50Ms));
     series.p95_ms.push(ms(interval.p95Ms));
     series.p99_ms.push(ms(interval.p99Ms));
+    series.accepted_p99_ms.push(ms(totals.accepted.quantileMs(0.99)));
     series.backlog.push(interval.backlog);
     series.connections.push(interval.connections);
     series.generator_lag_ms.push(round(interval.generatorLagMs));
     series.generator_cpu.push(round(interval.generatorCpu));
     if (this.#phase !== 'sending') return;
     this.#seconds++;
-    if (isBusy(this.#last)) this.#busySeconds++;
-    this.#cpuOfAllMax = Math.max(this.#cpuOfAllMax, this.#last.cpuOfAll);
+    if (isBusy(totals)) this.#busySeconds++;
+    this.#cpuOfAllMax = Math.max(this.#cpuOfAllMax, totals.cpuOfAll);
     this.#cpuMax = Math.max(this.#cpuMax, interval.generatorCpu);
     this.#lagMaxMs = Math.max(this.#lagMaxMs, interval.generatorLagMs);
   }
@@ -374,7 +375,7 @@ export class LoadRun {
   #stepper(): Stepper {
     return new Stepper({
       startMs: this.#startMs,
-      drainMs: this.#plan.workload.drainMs,
+      workload: this.#plan.workload,
       isStopped: () => this.#stopRequested || this.#failure !== undefined,
       tellAll: (command) => this.#tellAll(command),
       pause: (ms) => this.#pause(ms),

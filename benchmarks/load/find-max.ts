@@ -38,6 +38,7 @@ export const GENERATOR_LIMITED = 'the generator was the bottleneck';
 
 /** The interval is narrow enough when its upper end is at most this much above its lower. */
 const PRECISION = 1.1;
+const STEPS_MAX = 24;
 
 export class RateSearch {
   readonly #start: number;
@@ -50,7 +51,10 @@ export class RateSearch {
   #steps = 0;
   #stopped = false;
 
-  constructor(startRate: number, { precision = PRECISION, stepsMax = 24 } = {}) {
+  constructor(
+    startRate: number,
+    { precision = PRECISION, stepsMax = STEPS_MAX }: Pick<SearchOptions, 'precision' | 'stepsMax'> = {},
+  ) {
     this.#start = startRate;
     this.#precision = precision;
     this.#stepsMax = stepsMax;
@@ -90,6 +94,7 @@ export interface SearchOptions {
   readonly warmUpMs?: number;
   /** The search ends when the lowest rate that failed is at most this many times the highest that held. */
   readonly precision?: number;
+  readonly stepsMax?: number;
   /** A line for the reader. */
   readonly say?: ((line: string) => void) | undefined;
 }
@@ -98,8 +103,8 @@ const WARM_UP_MS = 2_000;
 
 /** Makes steps until the highest rate is known; after one that was too much, everything that is under way arrives first. */
 export async function searchRate(stepper: Stepper, options: SearchOptions): Promise<FindMaxStep[]> {
-  const { startRate, p99Ms, stepMs, warmUpMs = WARM_UP_MS, precision, say } = options;
-  const search = new RateSearch(startRate, precision === undefined ? {} : { precision });
+  const { startRate, p99Ms, stepMs, warmUpMs = WARM_UP_MS, say } = options;
+  const search = new RateSearch(startRate, options);
   const steps: FindMaxStep[] = [];
   say?.(stepHead());
   for (let rate = search.next(); rate !== undefined && !stepper.isStopped; rate = search.next()) {

@@ -178,6 +178,7 @@ export class Generator implements DeviceHost {
         return;
       case 'rate':
         this.#schedule.setRate(command.ratePerSecond, command.fromMs);
+        this.#outstandingMax = Math.ceil(command.outstandingMax / this.#plan.processes);
         this.#exhausted = false;
         this.#sending = true;
         this.#stopMs = Number.POSITIVE_INFINITY;

@@ -43,8 +43,13 @@ export type Command =
   | { readonly type: 'found' }
   /** The schedule starts at this time of the monotonic clock. */
   | { readonly type: 'start'; readonly atMs: number }
-  /** A new rate from this time of the schedule on; latencies start anew. */
-  | { readonly type: 'rate'; readonly ratePerSecond: number; readonly fromMs: number }
+  /** A new rate from this time of the schedule on, and how much may be outstanding at a time (Workload), of all processes. */
+  | {
+      readonly type: 'rate';
+      readonly ratePerSecond: number;
+      readonly fromMs: number;
+      readonly outstandingMax: number;
+    }
   /** What was due by then is sent still, however late; nothing else is. */
   | { readonly type: 'stop'; readonly atMs: number }
   | { readonly type: 'drain' }

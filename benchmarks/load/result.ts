@@ -29,6 +29,8 @@ export interface Series {
   p50_ms: (number | null)[];
   p95_ms: (number | null)[];
   p99_ms: (number | null)[];
+  /** From the time of the log on. */
+  accepted_p99_ms: (number | null)[];
   backlog: number[];
   connections: number[];
   generator_lag_ms: number[];
@@ -44,6 +46,7 @@ export function emptySeries(): Series {
     p50_ms: [],
     p95_ms: [],
     p99_ms: [],
+    accepted_p99_ms: [],
     backlog: [],
     connections: [],
     generator_lag_ms: [],

@@ -7,8 +7,11 @@ import { Histogram, summarise } from './histogram.js';
 import type { Command } from './messages.js';
 import type { StepFigures } from './result.js';
 import { backlogOf, type Totals } from './totals.js';
+import type { Workload } from './workload.js';
 
 const POLL_MS = 1_000;
+const SHORT_POLL_MS = 100;
+const STEP_MS_MAX = 60_000;
 /** Above these a generator process is short of processor time. */
 export const GENERATOR_CPU_MAX = 0.85;
 const GENERATOR_LAG_MS_MAX = 50;
@@ -18,12 +21,18 @@ export interface StepOptions {
   readonly rate: number;
   readonly warmUpMs: number;
   readonly measureMs: number;
+  /** The step goes on until so many sends are acknowledged, however long that takes, up to a minute. */
+  readonly ackedMin?: number;
+  /** As in the workload; without it, the workload's. */
+  readonly outstandingMax?: number;
+  /** Called when the warm-up is over. */
+  readonly measures?: () => void;
 }
 
 /** What a run lends to its steps. */
 export interface StepControl {
   readonly startMs: number;
-  readonly drainMs: number;
+  readonly workload: Pick<Workload, 'drainMs' | 'outstandingMax'>;
   isStopped(): boolean;
   tellAll(command: Command): void;
   pause(ms: number): Promise<void>;
@@ -50,18 +59,28 @@ export class Stepper {
   }
 
   /** Sends at the rate, and goes on until the next step or `settle`. */
-  async step({ rate, warmUpMs, measureMs }: StepOptions): Promise<StepFigures> {
+  async step(options: StepOptions): Promise<StepFigures> {
+    const { rate, warmUpMs, measureMs, measures, outstandingMax, ackedMin = 0 } = options;
     const control = this.#control;
-    control.tellAll({ type: 'rate', ratePerSecond: rate, fromMs: monotonicMs() - control.startMs });
+    control.tellAll({
+      type: 'rate',
+      ratePerSecond: rate,
+      fromMs: monotonicMs() - control.startMs,
+      outstandingMax: outstandingMax ?? control.workload.outstandingMax,
+    });
     await control.pause(warmUpMs);
     const before = await control.observe();
+    measures?.();
     const fromMs = monotonicMs();
     const latencies = new Histogram();
     const accepted = new Histogram();
     let last = before;
     const polls: Totals[] = [];
-    while (monotonicMs() < fromMs + measureMs && !control.isStopped()) {
-      await control.pause(Math.min(POLL_MS, fromMs + measureMs - monotonicMs()));
+    const isShort = (): boolean =>
+      last.counters.acked - before.counters.acked < ackedMin && monotonicMs() < fromMs + STEP_MS_MAX;
+    while ((monotonicMs() < fromMs + measureMs || isShort()) && !control.isStopped()) {
+      const leftMs = fromMs + measureMs - monotonicMs();
+      await control.pause(leftMs > 0 ? Math.min(POLL_MS, leftMs) : SHORT_POLL_MS);
       last = await control.observe();
       latencies.add(last.interval);
       accepted.add(last.accepted);
@@ -95,7 +114,7 @@ export class Stepper {
   async settle(): Promise<boolean> {
     this.#control.tellAll({ type: 'stop', atMs: monotonicMs() });
     return this.#control.waitFor(
-      this.#control.drainMs,
+      this.#control.workload.drainMs,
       (totals) => !totals.isSending && totals.waiting === 0 && totals.inFlight === 0 && backlogOf(totals) === 0,
     );
   }
