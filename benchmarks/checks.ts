@@ -1,6 +1,6 @@
 /**
  * How fast the checkers judge deliveries: one process's share of a run, G1–G6 on each message, then the summary and the
- * verdict. `node dist/benchmarks/checks.js [--tiny]` prints one JSON object; the hash says that all was judged.
+ * verdict. The hash says that all was judged.
  *
  * The floor beside it is the least that any order check does: the same pairs in the same order, one comparison and one
  * store in a typed array.
@@ -8,13 +8,17 @@
 import { Checker, exportSummary, judge } from '../core/checks/index.js';
 import { deviceKey, mix32 } from '../core/ids.js';
 import { Prng } from '../core/prng.js';
+import { type Benchmark, type Figure, makeFigure } from './harness/result.js';
 
-const isTiny = process.argv.includes('--tiny');
-const MESSAGES = isTiny ? 2_000 : 2_000_000;
-const ROUNDS = isTiny ? 2 : 5;
-/** Conversations taken at random: so few that their rows stay in the processor's caches, and so many that none does. */
-const NARROW = isTiny ? 10 : 1_000;
-const WIDE = isTiny ? 100 : 50_000;
+interface Sizes {
+  readonly messages: number;
+  /** Conversations taken at random: so few that their rows stay in the processor's caches, and so many that none does. */
+  readonly narrow: number;
+  readonly wide: number;
+}
+
+const FULL: Sizes = { messages: 2_000_000, narrow: 1_000, wide: 50_000 };
+const TINY: Sizes = { messages: 20_000, narrow: 10, wide: 100 };
 
 /** Direct conversations; each message is a send, a SENT and two deliveries: the receiver's device and the sender's other one. */
 interface Workload {
@@ -24,7 +28,7 @@ interface Workload {
   readonly order: Uint32Array;
 }
 
-function prepare(conversations: number): Workload {
+function prepare(conversations: number, messages: number): Workload {
   const checker = new Checker();
   const pairs = new Uint32Array(conversations * 3);
   for (let i = 0; i < conversations; i++) {
@@ -36,7 +40,7 @@ function prepare(conversations: number): Workload {
     });
   }
   const prng = new Prng(1);
-  return { checker, pairs, order: Uint32Array.from({ length: MESSAGES }, () => prng.below(conversations)) };
+  return { checker, pairs, order: Uint32Array.from({ length: messages }, () => prng.below(conversations)) };
 }
 
 /** Rates are by processor time, so that a busy machine does not blur them. */
@@ -46,7 +50,7 @@ function cpuMs(): number {
 }
 
 function perSecond(events: number, startedMs: number): number {
-  return Math.round(events / ((cpuMs() - startedMs) / 1_000));
+  return events / ((cpuMs() - startedMs) / 1_000);
 }
 
 interface Round {
@@ -57,8 +61,8 @@ interface Round {
   readonly hash: number;
 }
 
-function round(conversations: number): Round {
-  const { checker, pairs, order } = prepare(conversations);
+function round(conversations: number, messages: number): Round {
+  const { checker, pairs, order } = prepare(conversations, messages);
   const counters = new Uint32Array(conversations);
   // Sends and SENT first: they are the generator's own part, and not what is measured.
   for (const conversation of order) {
@@ -85,7 +89,7 @@ function round(conversations: number): Round {
   const verdictStartedMs = cpuMs();
   const verdict = judge([summary], { isQuiescent: true });
   const verdictMs = cpuMs() - verdictStartedMs;
-  if (!verdict.isClean || verdict.deliveries !== 2 * MESSAGES) throw new Error('the benchmark judged something else');
+  if (!verdict.isClean || verdict.deliveries !== 2 * messages) throw new Error('the benchmark judged something else');
   return { deliveriesPerSecond, floorPerSecond, summaryMs, verdictMs, hash: hashOf(summary.conversations.log) };
 }
 
@@ -115,31 +119,35 @@ function hashOf(words: Uint32Array): number {
   return hash;
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)]!;
+function figuresOf(name: string, rounds: readonly Round[]): Figure[] {
+  const hash = rounds[0]!.hash.toString(16);
+  const millions = (part: 'deliveriesPerSecond' | 'floorPerSecond'): number[] => rounds.map((one) => one[part] / 1e6);
+  const ms = { unit: 'ms of CPU', better: 'lower', hash } as const;
+  return [
+    makeFigure({
+      name: `deliveries judged, ${name}`,
+      unit: 'M deliveries a second of CPU',
+      better: 'higher',
+      runs: millions('deliveriesPerSecond'),
+      against: { name: 'one comparison and one store a delivery', runs: millions('floorPerSecond') },
+      hash,
+    }),
+    makeFigure({ ...ms, name: `summary of one process, ${name}`, runs: rounds.map((one) => one.summaryMs) }),
+    makeFigure({ ...ms, name: `verdict, ${name}`, runs: rounds.map((one) => one.verdictMs) }),
+  ];
 }
 
-function measure(conversations: number): Readonly<Record<string, number | string>> {
-  const rounds = Array.from({ length: ROUNDS }, () => round(conversations));
-  const deliveries = median(rounds.map((one) => one.deliveriesPerSecond));
-  const floorRate = median(rounds.map((one) => one.floorPerSecond));
-  return {
-    conversations,
-    deliveries_per_cpu_second: deliveries,
-    floor_per_cpu_second: floorRate,
-    ratio: Number((deliveries / floorRate).toFixed(3)),
-    summary_ms: Math.round(median(rounds.map((one) => one.summaryMs))),
-    verdict_ms: Math.round(median(rounds.map((one) => one.verdictMs))),
-    hash: rounds[0]!.hash.toString(16),
-  };
-}
-
-console.log(
-  JSON.stringify({
-    benchmark: 'checks',
-    messages: MESSAGES,
-    rounds: ROUNDS,
-    narrow: measure(NARROW),
-    wide: measure(WIDE),
-  }),
-);
+export const benchmark: Benchmark = {
+  name: 'checks',
+  about: 'Deliveries judged by the checkers that load and simulator use, in one thread.',
+  run({ isTiny, runs, progress }) {
+    const { messages, narrow, wide } = isTiny ? TINY : FULL;
+    const figures = [wide, narrow].flatMap((conversations) => {
+      const name = `${conversations.toLocaleString('en')} conversations`;
+      progress(name);
+      const rounds = Array.from({ length: runs }, () => round(conversations, messages));
+      return figuresOf(name, rounds);
+    });
+    return { figures, workload: { messages, deliveries: 2 * messages } };
+  },
+};

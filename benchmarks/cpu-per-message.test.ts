@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { benchmark } from './cpu-per-message.js';
 
-test('the benchmark of CPU time a message runs, and finds all threads', { timeout: 60_000 }, () => {
-  const script = fileURLToPath(new URL('./cpu-per-message.js', import.meta.url));
-  const { results } = JSON.parse(execFileSync(process.execPath, [script, '--tiny'], { encoding: 'utf8' })) as {
-    results: { checkout: string; threads: Record<string, unknown>; counts: Record<string, number> }[];
-  };
-  assert.deepEqual(
-    results.map(({ checkout }) => checkout),
-    ['this'],
-  );
-  const { threads, counts } = results[0]!;
-  for (const name of ['user lane', 'conversation lane', 'gateway', 'generators']) assert.ok(name in threads, name);
-  assert.ok(counts['deliveries']! > 1 && counts['frames_out']! > counts['deliveries']!);
+test('CPU time is found for all threads, and what a message comes to is counted', { timeout: 60_000 }, async () => {
+  const { figures, tables } = await benchmark.run({ isTiny: true, runs: 1, progress: () => {} });
+  const [user, , counts] = tables!;
+  const threads = new Set(user!.rows.map(([name]) => name));
+  for (const name of ['user lane', 'conversation lane', 'gateway', 'generators']) assert.ok(threads.has(name), name);
+  const count = new Map(counts!.rows.map(([name, value]) => [name, Number(value)]));
+  assert.ok(count.get('deliveries')! > 1 && count.get('frames_out')! > count.get('deliveries')!);
+  const [all, server] = figures;
+  assert.ok(all!.figure > server!.figure && server!.figure > 0);
 });

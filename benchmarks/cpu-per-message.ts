@@ -1,13 +1,9 @@
 /**
- * What a message costs in CPU time, by thread: `dunlin up` under `dunlin load`, read from outside in /proc. Prints one JSON object,
- * and a table to standard error.
+ * What a message costs in CPU time, by thread: `dunlin up` under `dunlin load`, read from outside in /proc.
  *
- *   node dist/benchmarks/cpu-per-message.js [--tiny] [--runs N] [--rate N] [--duration S] [--skip S] [--users N] [--seed N]
- *                                           [--than DIR]
- *
- * Latency says little on a machine that is shared or full; CPU time says what would have to become less. --than DIR measures a
- * second checkout, which is built, in turn with this one (A B A B …), so that what else the machine does meets both. What
- * happens in the first --skip seconds of sending is left out: connections, compilers. The figures are medians over the runs.
+ * Latency says little on a machine that is shared or full; CPU time says what would have to become less. DUNLIN_THAN=DIRECTORY
+ * measures a second checkout, which is built, in turn with this one (A B A B …), so that what else the machine does meets both.
+ * What happens in the first seconds of sending is left out: connections, compilers.
  *
  * CPU time of the same work differs by a factor of two as well, by what else runs on the cores and beside them on the host. So a
  * fixed piece of work is done again and again meanwhile, and figures are scaled to a machine that does it in its usual time.
@@ -15,11 +11,21 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { mix32 } from '../core/ids.js';
+import {
+  type Benchmark,
+  type BenchmarkOptions,
+  type Figure,
+  type Measured,
+  makeFigure,
+  median,
+  type Table,
+} from './harness/result.js';
+import type { LoadResult } from './load/result.js';
 
 const HERE = fileURLToPath(new URL('../..', import.meta.url));
 /** Workers of a server with one lane of each stage and one gateway, in the order in which they start. */
@@ -29,42 +35,38 @@ const TICKS_PER_SECOND = 100;
 const LIVE_LINE = /^\s*(\d+) s sending\s+sent ([\d,]+) .*?delivered ([\d,]+) /;
 const COUNTED = ['messages_in', 'frames_in', 'writes_out', 'frames_out', 'egress_batches', 'batches_out'] as const;
 
+const GENERATOR = /^(?:generators|coordinator)/;
+/** Environment variable: the checkout to compare with. */
+const THAN = 'DUNLIN_THAN';
+
 /** The fixed piece of work: hashes and dependent look-ups in a table that a second cache holds; and what it takes here undisturbed. */
 const REFERENCE_WORDS = 2 ** 14;
 const REFERENCE_STEPS = 100_000;
 const REFERENCE_US = 680;
 const REFERENCE_PAUSE_MS = 50;
 
-const isTiny = process.argv.includes('--tiny');
-
-function flag(name: string, otherwise: string): string {
-  const at = process.argv.indexOf(`--${name}`);
-  return at < 0 ? otherwise : (process.argv[at + 1] ?? '');
+interface Sizes {
+  /** Messages a second. */
+  readonly rate: number;
+  readonly duration_s: number;
+  /** Of sending, not looked at. */
+  readonly skip_s: number;
+  readonly users: number;
+  readonly seed: number;
 }
 
-function count(name: string, otherwise: number): number {
-  const value = Number(flag(name, String(otherwise)));
-  if (!(value > 0)) throw new Error(`--${name} takes a number above 0`);
-  return value;
-}
+const FULL: Sizes = { rate: 5_000, duration_s: 14, skip_s: 6, users: 2_000, seed: 7 };
+const TINY: Sizes = { rate: 200, duration_s: 3, skip_s: 1, users: 20, seed: 7 };
 
-const settings = {
-  runs: count('runs', isTiny ? 1 : 3),
-  rate: count('rate', isTiny ? 200 : 5_000),
-  durationS: count('duration', isTiny ? 4 : 20),
-  skipS: count('skip', isTiny ? 1 : 6),
-  users: count('users', isTiny ? 20 : 2_000),
-  seed: count('seed', 7),
-};
-
-const table = Uint32Array.from({ length: REFERENCE_WORDS }, (_, n) => mix32(n));
+const referenceTable = Uint32Array.from({ length: REFERENCE_WORDS }, (_, n) => mix32(n));
 
 /** CPU time of the piece of work, in microseconds. */
 function reference(): number {
   const before = process.cpuUsage();
   let at = 0;
-  for (let step = 0; step < REFERENCE_STEPS; step++) at = mix32(at ^ table[at & (REFERENCE_WORDS - 1)]! ^ step) >>> 0;
-  table[at & (REFERENCE_WORDS - 1)]! ^= 1;
+  for (let step = 0; step < REFERENCE_STEPS; step++)
+    at = mix32(at ^ referenceTable[at & (REFERENCE_WORDS - 1)]! ^ step) >>> 0;
+  referenceTable[at & (REFERENCE_WORDS - 1)]! ^= 1;
   const { user, system } = process.cpuUsage(before);
   return user + system;
 }
@@ -165,11 +167,14 @@ async function stopServer({ child, data }: Server): Promise<void> {
   fs.rmSync(data, { recursive: true });
 }
 
-/** Runs the load; a sample is taken at each of its live lines from `skipS` on. */
-async function runLoad(checkout: string, server: Server): Promise<Sample[]> {
-  const { rate, durationS, users, seed, skipS } = settings;
-  const args = [join(checkout, 'cli/bin/dunlin.mjs'), 'load', '--url', server.url, '--data', server.data];
-  args.push('--rate', `${rate}`, '--duration', `${durationS}s`, '--users', `${users}`, '--seed', `${seed}`);
+/** What the load says in the end. */
+type Verdict = Pick<LoadResult, 'ok' | 'verdict' | 'sent' | 'delivered'>;
+
+/** Runs the load; a sample is taken at each of its live lines, but for the first seconds. */
+async function runLoad(checkout: string, server: Server, sizes: Sizes): Promise<{ samples: Sample[]; hash: number }> {
+  const { rate, duration_s, users, seed, skip_s } = sizes;
+  const args = [join(checkout, 'cli/bin/dunlin.mjs'), 'load', '--url', server.url, '--data', server.data, '--json'];
+  args.push('--rate', `${rate}`, '--duration', `${duration_s}s`, '--users', `${users}`, '--seed', `${seed}`);
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const exited = once(child, 'exit');
   let said = '';
@@ -181,7 +186,7 @@ async function runLoad(checkout: string, server: Server): Promise<Sample[]> {
   const timer = setInterval(() => references.push(reference()), REFERENCE_PAUSE_MS);
   for await (const line of createInterface({ input: child.stderr })) {
     const [, second, sent, delivered] = LIVE_LINE.exec(line) ?? [];
-    if (second === undefined || Number(second) < skipS) continue;
+    if (second === undefined || Number(second) < skip_s) continue;
     const number = (text: string | undefined): number => Number(text?.replaceAll(',', ''));
     const threads = readThreads(server, child.pid!);
     const counters = await readCounters(server);
@@ -190,10 +195,11 @@ async function runLoad(checkout: string, server: Server): Promise<Sample[]> {
     samples.push({ sent: number(sent), delivered: number(delivered), threads, counters, referenceUs });
   }
   clearInterval(timer);
-  const [code] = (await exited) as [number | null];
-  if (code !== 0) throw new Error(`the load ended with ${code}: ${said.trim()}`);
-  if (samples.length < 2) throw new Error('sending was over before two samples were taken: raise --duration');
-  return samples;
+  await exited;
+  const { ok, verdict, sent, delivered } = JSON.parse(said) as Verdict;
+  if (!ok) throw new Error(verdict);
+  if (samples.length < 2) throw new Error('sending was over before two samples were taken');
+  return { samples, hash: mix32(mix32(sent) ^ delivered) };
 }
 
 /** Microseconds of CPU, and counts, a message sent. */
@@ -201,11 +207,11 @@ interface Figures {
   readonly total: number;
   readonly threads: Readonly<Record<string, Cpu>>;
   readonly counts: Readonly<Record<string, number>>;
-  /** What the reference took meanwhile; the figures are scaled already. */
-  readonly referenceUs: number;
+  /** Of how much was sent and delivered in the whole run. */
+  readonly hash: number;
 }
 
-function figuresOf(samples: readonly Sample[]): Figures {
+function figuresOf(samples: readonly Sample[], hash: number): Figures {
   const [first, ...others] = samples as [Sample, ...Sample[]];
   const last = others.at(-1)!;
   const messages = last.sent - first.sent;
@@ -222,66 +228,98 @@ function figuresOf(samples: readonly Sample[]): Figures {
   const counts: Record<string, number> = { deliveries: (last.delivered - first.delivered) / messages };
   for (const name of COUNTED) counts[name] = (last.counters[name]! - first.counters[name]!) / messages;
   const total = Object.values(threads).reduce((sum, { user, system }) => sum + user + system, 0);
-  return { total, threads, counts, referenceUs };
+  return { total, threads, counts, hash };
 }
 
-async function measure(checkout: string): Promise<Figures> {
+async function measure(checkout: string, sizes: Sizes): Promise<Figures> {
   const server = await startServer(checkout);
   try {
-    return figuresOf(await runLoad(checkout, server));
+    const { samples, hash } = await runLoad(checkout, server, sizes);
+    return figuresOf(samples, hash);
   } finally {
     await stopServer(server);
   }
 }
 
-function median(values: readonly number[]): number {
-  const value = values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? Number.NaN;
-  return Math.round(value * 100) / 100;
+function serverTotal({ threads }: Figures): number {
+  return Object.entries(threads)
+    .filter(([name]) => !GENERATOR.test(name))
+    .reduce((sum, [, { user, system }]) => sum + user + system, 0);
 }
 
-function medians(runs: readonly Figures[]): Figures {
-  const threads: Record<string, Cpu> = {};
-  for (const name of Object.keys(runs[0]!.threads)) {
-    const of = (part: keyof Cpu): number => median(runs.map((figures) => figures.threads[name]?.[part] ?? 0));
-    threads[name] = { user: of('user'), system: of('system') };
-  }
-  const counts = Object.fromEntries(
-    Object.keys(runs[0]!.counts).map((name) => [name, median(runs.map((figures) => figures.counts[name]!))]),
-  );
-  const of = (part: 'total' | 'referenceUs'): number => median(runs.map((figures) => figures[part]));
-  return { total: of('total'), threads, counts, referenceUs: of('referenceUs') };
+/** Runs of this checkout, and of the other one if there is one. */
+interface Runs {
+  readonly own: readonly Figures[];
+  readonly other: readonly Figures[] | undefined;
 }
 
-function show(name: string, { total, threads, counts }: Figures): void {
-  const row = (label: string, ...cells: string[]): string =>
-    `  ${label.padEnd(52)}${cells.map((cell) => cell.padStart(9)).join('')}`;
-  console.error(`${name}\n${row('µs of CPU a message', 'user', 'system')}`);
-  for (const [thread, { user, system }] of Object.entries(threads)) {
-    console.error(row(thread, user.toFixed(1), system.toFixed(1)));
-  }
-  console.error(row('all', '', total.toFixed(1)));
-  for (const [label, value] of Object.entries(counts)) console.error(row(`${label} a message`, '', value.toFixed(2)));
+function figure({ own, other }: Runs, name: string, part: (figures: Figures) => number): Figure {
+  return makeFigure({
+    name,
+    unit: 'µs of CPU a message',
+    better: 'lower',
+    runs: own.map(part),
+    ...(other === undefined ? {} : { against: { name: 'the other checkout', runs: other.map(part) } }),
+    hash: own[0]!.hash.toString(16),
+  });
 }
 
-const than = flag('than', '');
-const checkouts = than === '' ? [HERE] : [than, HERE];
-for (let n = 0; n < 100; n++) reference();
-const runs = checkouts.map((): Figures[] => []);
-for (let round = 0; round < settings.runs; round++) {
-  for (const [n, checkout] of checkouts.entries()) {
-    const figures = await measure(checkout);
-    runs[n]!.push(figures);
-    if (!isTiny)
-      console.error(
-        `${checkout}: ${figures.total.toFixed(1)} µs a message (reference ${figures.referenceUs.toFixed(0)} µs)`,
-      );
-  }
+/** A row for each name, with a column of medians for this checkout, and one for the other. */
+function tableOf({ own, other }: Runs, name: string, first: string, names: readonly string[], part: Part): Table {
+  const of = (runs: readonly Figures[], row: string): number => median(runs.map((figures) => part(figures, row)));
+  return {
+    name,
+    columns: [first, 'this', ...(other === undefined ? [] : ['the other checkout'])],
+    rows: names.map((row) => [row, of(own, row), ...(other === undefined ? [] : [of(other, row)])]),
+  };
 }
-const results = checkouts.map((checkout, n) => ({
-  checkout: checkout === HERE ? 'this' : 'other',
-  ...medians(runs[n]!),
-  totals: runs[n]!.map(({ total }) => Math.round(total * 100) / 100),
-}));
-if (!isTiny) for (const result of results) show(result.checkout, result);
-const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
-console.log(JSON.stringify({ benchmark: 'cpu-per-message', ...settings, results, machine }, undefined, 2));
+
+type Part = (figures: Figures, row: string) => number;
+
+function tables(runs: Runs): Table[] {
+  const threads = Object.keys(runs.own[0]!.threads);
+  const counts = Object.keys(runs.own[0]!.counts);
+  return [
+    tableOf(
+      runs,
+      'µs of CPU a message by thread, user',
+      'thread',
+      threads,
+      ({ threads: all }, row) => all[row]?.user ?? 0,
+    ),
+    tableOf(
+      runs,
+      'µs of CPU a message by thread, system',
+      'thread',
+      threads,
+      ({ threads: all }, row) => all[row]?.system ?? 0,
+    ),
+    tableOf(runs, 'Counts a message', 'what', counts, (figures, row) => figures.counts[row]!),
+  ];
+}
+
+async function measureAll({ isTiny, runs: rounds, progress }: BenchmarkOptions): Promise<Measured> {
+  const sizes = isTiny ? TINY : FULL;
+  const than = process.env[THAN];
+  for (let n = 0; n < 100; n++) reference();
+  const own: Figures[] = [];
+  const other: Figures[] = [];
+  for (let round = 0; round < rounds; round++) {
+    progress(`run ${round + 1} of ${rounds}`);
+    if (than !== undefined) other.push(await measure(than, sizes));
+    own.push(await measure(HERE, sizes));
+  }
+  const runs: Runs = { own, other: than === undefined ? undefined : other };
+  return {
+    figures: [figure(runs, 'server and generators', ({ total }) => total), figure(runs, 'server', serverTotal)],
+    tables: tables(runs),
+    workload: { ...sizes },
+  };
+}
+
+export const benchmark: Benchmark = {
+  name: 'cpu-per-message',
+  about: `What a message costs in CPU time, by thread, at 5,000 messages a second; ${THAN}=DIRECTORY compares with another checkout.`,
+  varies: 'How much is sent before the time is over is a matter of timing.',
+  run: measureAll,
+};

@@ -5,8 +5,10 @@ import type { Benchmark } from './result.js';
 export type Registry = Readonly<Record<string, () => Promise<{ readonly benchmark: Benchmark }>>>;
 
 export const REGISTRY: Registry = {
-  // One part alone.
+  // Parts and their costs.
   'conversation-stage': () => import('../conversation-stage.js'),
+  checks: () => import('../checks.js'),
+  'cpu-per-message': () => import('../cpu-per-message.js'),
   // The disk.
   log: () => import('../log.js'),
   // Sockets.
