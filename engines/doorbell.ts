@@ -1,12 +1,14 @@
 /**
- * A doorbell: how one thread wakes another. One Int32 counts rings, one says whether somebody may be asleep.
+ * A doorbell: how other threads wake one. One Int32 counts rings, one says whether that thread may be asleep.
  *
  * The sleeper reads the counter, looks at everything it serves, and sleeps only if the counter has not moved since: no ring is
- * lost between looking and sleeping. Ringing costs one atomic add, and a system call only when somebody sleeps.
+ * lost between looking and sleeping. Ringing costs one atomic add. Waking costs ten microseconds and more, and a thread with an
+ * event loop needs a while until it is awake: so whoever rings first takes the sleeper's mark, and wakes it; the others see that
+ * it is taken.
  */
 
 const COUNT = 0;
-const SLEEPERS = 1;
+const ASLEEP = 1;
 
 export function createDoorbell(): SharedArrayBuffer {
   return new SharedArrayBuffer(8);
@@ -29,8 +31,10 @@ export class Doorbell {
   }
 
   ring(): void {
-    Atomics.add(this.#cells, COUNT, 1);
-    if (Atomics.load(this.#cells, SLEEPERS) > 0) Atomics.notify(this.#cells, COUNT);
+    const cells = this.#cells;
+    Atomics.add(cells, COUNT, 1);
+    if (Atomics.load(cells, ASLEEP) === 0) return;
+    if (Atomics.exchange(cells, ASLEEP, 0) !== 0) Atomics.notify(cells, COUNT);
   }
 
   /** The counter, to be read before looking for work. */
@@ -41,16 +45,16 @@ export class Doorbell {
   /** Sleeps until it rings, or has rung since `seen` was read, or the time is over. For threads without an event loop. */
   waitSync(seen: number, timeoutMs: number): void {
     if (timeoutMs <= 0) return;
-    Atomics.add(this.#cells, SLEEPERS, 1);
+    Atomics.store(this.#cells, ASLEEP, 1);
     Atomics.wait(this.#cells, COUNT, seen, timeoutMs);
-    Atomics.sub(this.#cells, SLEEPERS, 1);
+    Atomics.store(this.#cells, ASLEEP, 0);
   }
 
   /** The same for threads with an event loop; 24 µs from ring to wake-up. Wait once at a time. */
   async waitAsync(seen: number): Promise<void> {
-    Atomics.add(this.#cells, SLEEPERS, 1);
+    Atomics.store(this.#cells, ASLEEP, 1);
     const wait = waitAsync(this.#cells, COUNT, seen);
     if (wait.async) await wait.value;
-    Atomics.sub(this.#cells, SLEEPERS, 1);
+    else Atomics.store(this.#cells, ASLEEP, 0);
   }
 }
