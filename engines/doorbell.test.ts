@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { createDoorbell, Doorbell } from './doorbell.js';
+import { Bells, createDoorbell, Doorbell } from './doorbell.js';
 import type { RingFixtureData } from './ring.fixture.js';
 import { createRing, RingReader, RingWriter } from './ring.js';
 
@@ -24,6 +24,30 @@ test('a sleeper with an event loop is woken', async () => {
   new Doorbell(shared).ring();
   await woken;
   assert.deepEqual(order, ['ring', 'woken']);
+});
+
+test('whoever rings first takes the sleeper’s mark: the next ones wake nobody', async () => {
+  const shared = createDoorbell();
+  const cells = new Int32Array(shared);
+  const bell = new Doorbell(shared);
+  const woken = bell.waitAsync(bell.read());
+  assert.deepEqual([...cells], [0, 1]);
+  bell.ring();
+  bell.ring();
+  assert.deepEqual([...cells], [2, 0]);
+  await woken;
+});
+
+test('bells that are held ring once each, when they are told to', () => {
+  const shared = [createDoorbell(), createDoorbell()];
+  const rings = (): number[] => shared.map((one) => new Doorbell(one).read());
+  const bells = new Bells();
+  const [one, other] = shared.map((bell) => bells.held(bell));
+  for (const bell of [one, other, one]) bell!.ring();
+  assert.deepEqual(rings(), [0, 0]);
+  bells.ring();
+  bells.ring();
+  assert.deepEqual(rings(), [1, 1]);
 });
 
 test('a timeout of nothing does not sleep, and one that passes leaves no sleeper behind', () => {

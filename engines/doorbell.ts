@@ -23,7 +23,12 @@ interface AsyncWait {
 const waitAsync = (Atomics as unknown as { waitAsync(cells: Int32Array, index: number, value: number): AsyncWait })
   .waitAsync;
 
-export class Doorbell {
+/** What a ring needs: the bell itself, or one that rings later. */
+export interface Bell {
+  ring(): void;
+}
+
+export class Doorbell implements Bell {
   readonly #cells: Int32Array;
 
   constructor(shared: SharedArrayBuffer) {
@@ -56,5 +61,28 @@ export class Doorbell {
     const wait = waitAsync(this.#cells, COUNT, seen);
     if (wait.async) await wait.value;
     else Atomics.store(this.#cells, ASLEEP, 0);
+  }
+}
+
+/**
+ * The bells that a thread rings, held back until it says so: what it does in one pass goes to several threads in many pieces, and
+ * each of them is woken once for all. Whoever holds bells back must ring before it sleeps, and before it ends.
+ */
+export class Bells {
+  readonly #waiting: Doorbell[] = [];
+
+  /** A bell that rings with the next `ring` of all. */
+  held(shared: SharedArrayBuffer): Bell {
+    const doorbell = new Doorbell(shared);
+    return {
+      ring: () => {
+        if (!this.#waiting.includes(doorbell)) this.#waiting.push(doorbell);
+      },
+    };
+  }
+
+  ring(): void {
+    for (const doorbell of this.#waiting) doorbell.ring();
+    this.#waiting.length = 0;
   }
 }

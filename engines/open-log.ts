@@ -1,5 +1,6 @@
 /** Either log, as the threads open it that were given its handles. */
 import type { Log, LogProducer } from '../core/ports.js';
+import type { Bells } from './doorbell.js';
 import {
   type LogHandle as DiskLogHandle,
   type ProducerHandle as DiskProducerHandle,
@@ -17,6 +18,7 @@ export function openLog(handle: LogHandle): Log {
   return 'rings' in handle ? openRingLog(handle) : openDiskLog(handle);
 }
 
-export function openProducer(handle: ProducerHandle): LogProducer {
-  return 'channels' in handle ? openRingProducer(handle) : openDiskProducer(handle);
+/** With `bells` those who read what is appended are woken when they are rung. */
+export function openProducer(handle: ProducerHandle, bells?: Bells): LogProducer {
+  return 'channels' in handle ? openRingProducer(handle, bells) : openDiskProducer(handle, bells);
 }

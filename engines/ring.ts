@@ -12,7 +12,7 @@
  * the bytes are there, so a writer that dies in between leaves nothing; the head moves when the reader is done, so a reader
  * that dies in between sees the record again.
  */
-import type { Doorbell } from './doorbell.js';
+import type { Bell } from './doorbell.js';
 
 const HEAD = 0;
 const TAIL = 1;
@@ -50,9 +50,9 @@ abstract class RingEnd {
 }
 
 export class RingWriter extends RingEnd {
-  readonly #doorbell: Doorbell;
+  readonly #doorbell: Bell;
 
-  constructor(shared: SharedArrayBuffer, doorbell: Doorbell) {
+  constructor(shared: SharedArrayBuffer, doorbell: Bell) {
     super(shared);
     this.#doorbell = doorbell;
   }

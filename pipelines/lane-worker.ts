@@ -6,7 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { StageId } from '../core/keys.js';
 import type { Clock, Egress } from '../core/ports.js';
 import type { Stage } from '../core/stage.js';
-import { Doorbell } from '../engines/doorbell.js';
+import { Bells, Doorbell } from '../engines/doorbell.js';
 import { type LogHandle, openLog, openProducer, type ProducerHandle } from '../engines/open-log.js';
 import { RingWriter } from '../engines/ring.js';
 import { openStorePort, type StoreHandle } from '../engines/store-lmdb/store-port.js';
@@ -57,9 +57,9 @@ const clock: Clock = {
 };
 
 /** Rings to the gateways. A batch for a gateway that is down is dropped: its connections are gone, and resume elsewhere. */
-function createEgress(data: LaneWorkerData): Egress {
+function createEgress(data: LaneWorkerData, bells: Bells): Egress {
   const up = new Int32Array(data.gatewaysUp);
-  const writers = data.gateways.map(({ ring, doorbell }) => new RingWriter(ring, new Doorbell(doorbell)));
+  const writers = data.gateways.map(({ ring, doorbell }) => new RingWriter(ring, bells.held(doorbell)));
   return {
     offer: (gateway, batch) => {
       const writer = writers[gateway];
@@ -101,6 +101,7 @@ function show(lane: Lane, lagBytes: number, status: Float64Array): void {
 
 function run(data: LaneWorkerData): void {
   const doorbell = new Doorbell(data.doorbell);
+  const bells = new Bells();
   const order = new Int32Array(data.order);
   const status = new Float64Array(data.status);
   const lane = new Lane({
@@ -108,10 +109,10 @@ function run(data: LaneWorkerData): void {
     partitions: data.partitions,
     createStage: (partition) => createStage(data, partition),
     log: openLog(data.log),
-    producer: openProducer(data.producer),
+    producer: openProducer(data.producer, bells),
     isLogKept: data.isLogKept,
     store: data.store === undefined ? new MemoryStore() : openStorePort(data.store),
-    egress: createEgress(data),
+    egress: createEgress(data, bells),
     clock,
     incarnation: data.incarnation,
   });
@@ -123,6 +124,7 @@ function run(data: LaneWorkerData): void {
     if (wanted === ThreadOrder.DRAIN) lane.drain();
     if (wanted === ThreadOrder.STOP || lane.state === LaneState.DRAINED) break;
     const progress = lane.turn();
+    bells.ring();
     if (!announced && lane.isAnnounced) {
       announced = true;
       parentPort?.postMessage({ running: true, losses: lane.losses });

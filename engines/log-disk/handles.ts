@@ -3,7 +3,7 @@
 import { readU53LE } from '../../core/batch.js';
 import { viewOf } from '../../core/frame.js';
 import type { AppendSink, Log, LogConsumer, LogPosition, LogProducer } from '../../core/ports.js';
-import { Doorbell } from '../doorbell.js';
+import { type Bells, Doorbell } from '../doorbell.js';
 import { RingReader, RingWriter } from '../ring.js';
 import { Control } from './layout.js';
 import { JournalReader } from './reader.js';
@@ -35,8 +35,10 @@ class RingProducer implements LogProducer {
   readonly #writers: RingWriter[];
   readonly #outcomes: RingReader[];
 
-  constructor(handle: ProducerHandle) {
-    this.#writers = handle.map((topic) => new RingWriter(topic.ring, new Doorbell(topic.doorbell)));
+  constructor(handle: ProducerHandle, bells: Bells | undefined) {
+    this.#writers = handle.map(
+      ({ ring, doorbell }) => new RingWriter(ring, bells?.held(doorbell) ?? new Doorbell(doorbell)),
+    );
     this.#outcomes = handle.map((topic) => new RingReader(topic.outcomes));
   }
 
@@ -59,8 +61,9 @@ class RingProducer implements LogProducer {
   }
 }
 
-export function openProducer(handle: ProducerHandle): LogProducer {
-  return new RingProducer(handle);
+/** With `bells` the writing threads are woken when those are rung. */
+export function openProducer(handle: ProducerHandle, bells?: Bells): LogProducer {
+  return new RingProducer(handle, bells);
 }
 
 export function openLog(handle: LogHandle): Log {

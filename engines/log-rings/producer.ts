@@ -1,6 +1,6 @@
 /** A producer's end of the log that keeps nothing. */
 import { AppendOutcome, type AppendSink, type LogProducer, Refusal } from '../../core/ports.js';
-import { Doorbell } from '../doorbell.js';
+import { type Bells, Doorbell } from '../doorbell.js';
 import { RingWriter } from '../ring.js';
 import { type ChannelHandle, ChannelWord, laneOf, type RingProducerHandle } from './handles.js';
 
@@ -10,8 +10,8 @@ class Channel {
   /** Batches that found no room, with their partitions, oldest first. */
   readonly #overflow: { readonly partition: number; readonly bytes: Uint8Array }[] = [];
 
-  constructor({ ring, words, readerBell }: ChannelHandle) {
-    this.#writer = new RingWriter(ring, new Doorbell(readerBell));
+  constructor({ ring, words, readerBell }: ChannelHandle, bells: Bells | undefined) {
+    this.#writer = new RingWriter(ring, bells?.held(readerBell) ?? new Doorbell(readerBell));
     this.#words = new Int32Array(words);
   }
 
@@ -51,8 +51,8 @@ class RingLogProducer implements LogProducer {
   /** Tags of appends whose outcome was not told. */
   #tags: number[] = [];
 
-  constructor({ channels, isBounded }: RingProducerHandle) {
-    this.#channels = channels.map((lanes) => lanes.map((lane) => new Channel(lane)));
+  constructor({ channels, isBounded }: RingProducerHandle, bells: Bells | undefined) {
+    this.#channels = channels.map((lanes) => lanes.map((lane) => new Channel(lane, bells)));
     this.#isBounded = isBounded;
   }
 
@@ -77,6 +77,6 @@ class RingLogProducer implements LogProducer {
   }
 }
 
-export function openRingProducer(handle: RingProducerHandle): LogProducer {
-  return new RingLogProducer(handle);
+export function openRingProducer(handle: RingProducerHandle, bells?: Bells): LogProducer {
+  return new RingLogProducer(handle, bells);
 }
