@@ -101,7 +101,7 @@ export function upCommand(): Command {
     )
     .addOption(new Option('--drain <time>', 'how long a stop may take').argParser(durationMs).default(DRAIN_MS, '30s'))
     .addOption(
-      new Option('--kernel <on|off>', 'WebAssembly kernels of the lanes, where they can run')
+      new Option('--kernel <on|off>', 'WebAssembly kernels of lanes and gateways, where they can run')
         .choices(['on', 'off'])
         .env('DUNLIN_KERNEL')
         .default('on'),

@@ -230,8 +230,9 @@ export class BatchBuilder {
   count = 0;
   #listAt = -1;
 
-  constructor(initialBytes = 4_096) {
-    this.bytes = new Uint8Array(initialBytes);
+  /** `initial`: bytes to begin with, or how many; when they are too few, the batch moves to others. */
+  constructor(initial: number | Uint8Array = 4_096) {
+    this.bytes = typeof initial === 'number' ? new Uint8Array(initial) : initial;
     this.view = viewOf(this.bytes);
   }
 

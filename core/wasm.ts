@@ -1,4 +1,4 @@
-/** What the stages' WebAssembly kernels share: how a module that is kept as text becomes an instance over a partition's memory. */
+/** What WebAssembly kernels share: how a module that is kept as text becomes an instance over a linear memory. */
 import type { LinearMemory, WasmMemory } from './memory.js';
 
 interface Module {

@@ -12,6 +12,7 @@ import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
 import { AppendOutcome, type LogProducer, Refusal, TOPICS } from '../core/ports.js';
 import { buggify, Mark, reached, Site } from '../core/probe.js';
 import { Counter, type GatewayMetrics } from './gateway-metrics.js';
+import type { IngestKernel } from './ingest-kernel.js';
 
 /** Told about every frame of a batch that the log did not take. */
 export type LostFrame = (frame: {
@@ -35,6 +36,8 @@ export interface BatchingOptions {
   readonly producer: LogProducer;
   readonly metrics: GatewayMetrics;
   readonly lost: LostFrame;
+  /** Adds to open batches, too. */
+  readonly kernel?: IngestKernel | undefined;
 }
 
 interface InFlight {
@@ -92,8 +95,13 @@ export class Batching {
         return undefined;
       }
     }
-    if (builder !== undefined) return builder;
-    builder = this.#pool.pop() ?? new BatchBuilder(16 * 1024);
+    const { kernel } = this.#options;
+    if (builder !== undefined) {
+      kernel?.touched(topic, partition, builder);
+      return builder;
+    }
+    builder = kernel?.takeBuilder() ?? this.#pool.pop() ?? new BatchBuilder(16 * 1024);
+    kernel?.touched(topic, partition, builder);
     builder.begin(BatchKind.FRAMES, this.#source, this.#batchNumber++, this.#options.incarnation);
     this.#open[topic]![partition] = builder;
     this.#dirty[topic]!.push(partition);
@@ -127,6 +135,7 @@ export class Batching {
     }
     this.#batchNumber++;
     this.#open[topic]![partition] = undefined;
+    this.#options.kernel?.touched(topic, partition, undefined);
     this.handedOver[topic]!++;
     this.#inFlight[topic]!.push({ tag, partition, builder });
     this.#options.metrics.add(Counter.batches_out_total);
@@ -143,6 +152,7 @@ export class Batching {
       this.settled[topic]!++;
       if (outcome !== AppendOutcome.DURABLE) this.#tellLost(batch, topic, outcome, refusal);
       batch.builder.reset();
+      if (this.#options.kernel?.giveBack(batch.builder) === true) return;
       const isOfUse = batch.builder.bytes.length <= POOLED_BYTES_MAX && this.#pool.length < POOLED_BUILDERS_MAX;
       if (isOfUse) this.#pool.push(batch.builder);
     });

@@ -50,6 +50,12 @@ export class FakeProducer implements LogProducer {
     this.#outcomes.push({ tag, outcome, refusal });
   }
 
+  /** Forgets what was appended and answered. */
+  forget(): void {
+    this.appended.length = 0;
+    this.#answered = 0;
+  }
+
   frames(topic: number, partition?: number): Frame[] {
     return this.appended
       .filter((batch) => batch.topic === topic && (partition === undefined || batch.partition === partition))

@@ -5,7 +5,7 @@ import { openBatch } from '../core/batch.js';
 import { DunlinError } from '../core/errors.js';
 import { BATCH_LINGER_MS } from '../core/limits.js';
 import type { Clock } from '../core/ports.js';
-import { Doorbell } from '../engines/doorbell.js';
+import { Bells, Doorbell } from '../engines/doorbell.js';
 import { openProducer, type ProducerHandle } from '../engines/open-log.js';
 import { RingReader } from '../engines/ring.js';
 import { ThreadOrder } from '../engines/thread-order.js';
@@ -26,6 +26,7 @@ export interface GatewayWorkerData {
   readonly tls?: { readonly keyFile: string; readonly certFile: string };
   readonly conversationPartitions: number;
   readonly userPartitions: number;
+  readonly kernel: boolean;
   readonly framesPerSecond: number;
   readonly connectionsPerAddress: number;
   readonly admissionsPerSecond: number;
@@ -95,6 +96,8 @@ class GatewayThread {
   readonly #gateway: Gateway;
   readonly #sockets: Sockets;
   readonly #doorbell: Doorbell;
+  /** The log's writing threads are woken once a flush or a pass. */
+  readonly #bells = new Bells();
   readonly #order: Int32Array;
   readonly #isFirst: boolean;
   #flushTimer: NodeJS.Timeout | undefined;
@@ -111,7 +114,7 @@ class GatewayThread {
       incarnation: data.incarnation,
       conversationPartitions: data.conversationPartitions,
       userPartitions: data.userPartitions,
-      producer: openProducer(data.producer),
+      producer: openProducer(data.producer, this.#bells),
       egress: new RingEgress(data.rings),
       clock,
       verify,
@@ -121,6 +124,7 @@ class GatewayThread {
       admissionsPerSecond: data.admissionsPerSecond,
       isBusy: () => Atomics.load(admission, 0) === 1,
       random: () => Math.random(),
+      kernel: data.kernel,
     });
     this.#gateway = gateway;
     this.#sockets = new Sockets({
@@ -132,6 +136,7 @@ class GatewayThread {
       opened: (session) => gateway.opened(session),
       message: (session, bytes) => {
         gateway.message(session, bytes);
+        // Full batches have gone already; the rest goes soon.
         this.#scheduleFlush();
       },
       text: (session) => gateway.text(session),
@@ -150,10 +155,21 @@ class GatewayThread {
     if (this.#flushTimer !== undefined || !this.#gateway.wantsFlush) return;
     this.#flushTimer = setTimeout(() => {
       this.#flushTimer = undefined;
-      this.#gateway.flush();
+      this.#flush();
       // What found no room tries again.
       this.#scheduleFlush();
     }, BATCH_LINGER_MS);
+  }
+
+  #flush(): void {
+    this.#gateway.flush();
+    this.#bells.ring();
+  }
+
+  #poll(): boolean {
+    const more = this.#gateway.poll();
+    this.#bells.ring();
+    return more;
   }
 
   #bell: Promise<void> | undefined;
@@ -179,6 +195,7 @@ class GatewayThread {
   async run(): Promise<void> {
     const port = this.#sockets.listen(this.#isFirst);
     this.#gateway.announce();
+    this.#bells.ring();
     parentPort?.postMessage({ listening: port });
     this.#sweepTimer = setInterval(() => this.#gateway.sweep(), SWEEP_MS);
     for (;;) {
@@ -187,7 +204,7 @@ class GatewayThread {
       if (order === ThreadOrder.FAIL) throw new Error('told to fail');
       if (order !== ThreadOrder.RUN) break;
       const startMs = clock.monotonicMs();
-      const more = this.#gateway.poll();
+      const more = this.#poll();
       this.#scheduleFlush();
       const passMs = clock.monotonicMs() - startMs;
       // Sockets get their turn between two passes.
@@ -210,13 +227,13 @@ class GatewayThread {
     this.#sockets.stopListening();
     const isStopped = (): boolean => Atomics.load(this.#order, 0) === ThreadOrder.STOP;
     while (!this.#gateway.goodbye(GOODBYES) && !isStopped()) {
-      this.#gateway.poll();
-      this.#gateway.flush();
+      this.#poll();
+      this.#flush();
       await pause(GOODBYE_PAUSE_MS);
     }
     while (!isStopped() && !this.#gateway.isSettled) {
-      this.#gateway.flush();
-      this.#gateway.poll();
+      this.#flush();
+      this.#poll();
       await pause(SETTLE_PAUSE_MS);
     }
   }

@@ -14,6 +14,7 @@ import { Batching, type LostFrame } from './batching.js';
 import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import { Hub, Session } from './hub.js';
 import { Inbound } from './inbound.js';
+import { IngestKernel } from './ingest-kernel.js';
 import { Outbound } from './outbound.js';
 import { ReadTally } from './read-tally.js';
 import { Replies } from './replies.js';
@@ -44,6 +45,8 @@ export interface GatewayOptions {
   readonly isBusy: () => boolean;
   /** Uniform in [0, 1): spreads out when refused clients come back. */
   readonly random: () => number;
+  /** True: ordinary frames from clients go through the WebAssembly kernel, where it can run. What comes of them is the same. */
+  readonly kernel?: boolean;
 }
 
 /** Nobody waits for an answer to these, and nobody would send them again: the gateway itself hands them on once more. */
@@ -75,7 +78,9 @@ export class Gateway {
     const { metrics, producer, gatewayNumber, incarnation, conversationPartitions, userPartitions } = options;
     this.#admissionsBurst = options.admissionsBurst ?? Math.max(ADMISSIONS_BURST, options.admissionsPerSecond * 2);
     this.#admissions = { left: this.#admissionsBurst, atMs: options.clock.monotonicMs() };
+    const kernel = options.kernel === true ? IngestKernel.create(conversationPartitions) : undefined;
     this.#batching = new Batching({
+      kernel,
       gatewayNumber,
       incarnation,
       partitions: [conversationPartitions, userPartitions],
@@ -84,6 +89,7 @@ export class Gateway {
       lost: (frame) => this.#lost(frame),
     });
     this.#inbound = new Inbound({
+      kernel,
       batching: this.#batching,
       metrics,
       conversationPartitions,

@@ -40,9 +40,10 @@ import { buggify, Mark, reached, Site } from '../core/probe.js';
 import type { Batching } from './batching.js';
 import { Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { Session } from './hub.js';
+import type { IngestKernel } from './ingest-kernel.js';
 import type { ReadTally } from './read-tally.js';
 import { Replies } from './replies.js';
-import { SessionState, take, takes } from './session.js';
+import { available, SessionState, take, takes } from './session.js';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -57,6 +58,8 @@ export interface InboundOptions {
   readonly reads: ReadTally;
   /** A HELLO with a cursor. */
   readonly hello: (session: Session, cursor: number) => void;
+  /** Takes ordinary frames; without it all are taken here, to the same effect. */
+  readonly kernel?: IngestKernel | undefined;
 }
 
 /** Why a message ends its connection; undefined: it does not. */
@@ -88,10 +91,22 @@ export class Inbound {
     if (!take(session.bytes, bytes.length, CONNECTION_BYTES_PER_SECOND, CONNECTION_BYTES_BURST, this.#nowMs)) {
       return CloseCodes.RATE_LIMITED;
     }
+    const { kernel } = this.#options;
+    const isPlain = kernel === undefined || !takes(session.state) || this.#options.isBusy();
+    if (isPlain || this.#verdict(session) !== undefined) return this.#plain(session, bytes);
+    // All of most messages is ordinary.
+    kernel.begin(bytes);
+    const at = this.#ordinary(kernel, session, 0, bytes.length, FRAMES_PER_MESSAGE_MAX);
+    if (at === bytes.length && at > 0) return this.#verdict(session);
+    return this.#plain(session, bytes, at, at > 0 ? kernel.frames : 0, kernel);
+  }
+
+  /** Takes the frames from `at` on, before which there were `before`; with a kernel, only those that are not ordinary. */
+  #plain(session: Session, bytes: Uint8Array, from = 0, before = 0, kernel?: IngestKernel): Verdict {
     const view = viewOf(bytes);
-    let count = 0;
+    let count = before;
     let verdict: Verdict;
-    for (let at = 0; at < bytes.length && verdict === undefined; ) {
+    for (let at = from; at < bytes.length && verdict === undefined; ) {
       if (++count > FRAMES_PER_MESSAGE_MAX) return this.#lost(session);
       this.#options.metrics.add(Counter.frames_in_total);
       const length = scanFrame(bytes, view, at, bytes.length);
@@ -103,8 +118,27 @@ export class Inbound {
         if (at < 0) return this.#lost(session);
       }
       verdict = this.#verdict(session);
+      if (kernel === undefined || verdict !== undefined || at === bytes.length) continue;
+      const next = this.#ordinary(kernel, session, at, bytes.length, FRAMES_PER_MESSAGE_MAX - count);
+      if (next > at) count += kernel.frames;
+      at = next;
     }
     return count === 0 ? this.#lost(session) : verdict;
+  }
+
+  /** Takes as many ordinary frames as there are, and as the session may send; returns where it stopped. */
+  #ordinary(kernel: IngestKernel, session: Session, at: number, end: number, framesMax: number): number {
+    const { framesPerSecond, metrics, reads, userPartitions } = this.#options;
+    const burst = framesPerSecond * 2;
+    const allowed = Math.min(framesMax, available(session.frames, framesPerSecond, burst, this.#nowMs));
+    const userPartition = partitionOfUser(userOfDevice(session.device), userPartitions);
+    const stopped = kernel.run(at, end, session.device, userPartition, allowed);
+    const { frames } = kernel;
+    if (frames === 0) return at;
+    take(session.frames, frames, framesPerSecond, burst, this.#nowMs);
+    metrics.add(Counter.frames_in_total, frames);
+    for (let left = kernel.reads; left > 0; left--) reads.came(session);
+    return stopped;
   }
 
   #verdict(session: Session): Verdict {

@@ -172,6 +172,11 @@ export interface Bucket {
   atMs: number;
 }
 
+/** How much can be taken, in whole numbers. */
+export function available(bucket: Bucket, perSecond: number, burst: number, nowMs: number): number {
+  return Math.floor(Math.min(burst, bucket.left + (Math.max(0, nowMs - bucket.atMs) * perSecond) / 1_000));
+}
+
 /** Takes from a bucket that fills with `perSecond` up to `burst`. False: there was not enough, nothing was taken. */
 export function take(bucket: Bucket, amount: number, perSecond: number, burst: number, nowMs: number): boolean {
   const filled = Math.min(burst, bucket.left + (Math.max(0, nowMs - bucket.atMs) * perSecond) / 1_000);

@@ -39,7 +39,7 @@ export interface BackboneOptions {
   readonly framesPerSecond: number;
   readonly connectionsPerAddress: number;
   readonly admissionsPerSecond: number;
-  /** False: lanes do without the WebAssembly kernels. */
+  /** False: lanes and gateways do without the WebAssembly kernels. */
   readonly kernel?: boolean;
   /** Gets sentences that an operator should see. */
   readonly warn: (sentence: string) => void;
@@ -310,6 +310,7 @@ class EmbeddedBackbone implements Backbone {
       ...(this.#options.tls === undefined ? {} : { tls: this.#options.tls }),
       conversationPartitions: this.#directory.partitions,
       userPartitions: this.#directory.partitions,
+      kernel: this.#options.kernel ?? true,
       framesPerSecond: this.#options.framesPerSecond,
       connectionsPerAddress: this.#options.connectionsPerAddress,
       admissionsPerSecond: this.#options.admissionsPerSecond,

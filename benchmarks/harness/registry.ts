@@ -12,6 +12,7 @@ export const REGISTRY: Registry = {
   // The disk.
   log: () => import('../log.js'),
   // Sockets.
+  ingest: () => import('../ingest.js'),
   'socket-to-socket': () => import('../socket-to-socket.js'),
   // The whole server, and rivals.
   start: () => import('../start.js'),
