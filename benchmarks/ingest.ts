@@ -6,9 +6,7 @@
  * time of the receiving thread, since others have the cores as well. The log's writing threads run as in production, over a disk
  * that forgets. The hash is folded from the frames that came out at their end.
  */
-import { type ChildProcess, fork } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import {
   type Benchmark,
   type BenchmarkOptions,
@@ -17,9 +15,9 @@ import {
   makeFigure,
   median,
 } from './harness/result.js';
-import type { FloodOrder } from './ingest/flood.js';
 import { type Chunk, FRAMES_A_MESSAGE, makeChunk } from './ingest/messages.js';
 import { type Receiver, startBare, startGateway } from './ingest/receivers.js';
+import { Sender } from './ingest/sender.js';
 import { threadCpuNs } from './ingest/thread-cpu.js';
 
 const SEED = 7;
@@ -61,31 +59,6 @@ interface Run {
   /** Share of the time in which the receiving thread ran: near 1 if nothing else was the bottleneck. */
   readonly busy: number;
   readonly hash: number;
-}
-
-class Sender {
-  readonly #child: ChildProcess;
-  readonly #gone: Promise<never>;
-
-  constructor() {
-    this.#child = fork(fileURLToPath(new URL('./ingest/flood.js', import.meta.url)));
-    this.#gone = new Promise((_, reject) => {
-      this.#child.once('exit', () => reject(new Error('the sender ended: a connection was closed')));
-    });
-    this.#gone.catch(() => {});
-  }
-
-  async order(order: FloodOrder): Promise<void> {
-    const done = new Promise((resolve) => {
-      this.#child.once('message', resolve);
-    });
-    this.#child.send(order);
-    await Promise.race([done, this.#gone]);
-  }
-
-  stop(): void {
-    if (this.#child.connected) this.#child.disconnect();
-  }
 }
 
 async function until(isDone: () => boolean): Promise<void> {

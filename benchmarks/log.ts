@@ -78,7 +78,7 @@ async function runLog(directory: string, batch: Uint8Array, count: number): Prom
 }
 
 /** The disk's own figure: one file, writes of 1 MiB, one fdatasync at the end. */
-function runDisk(directory: string, bytes: number): number {
+export function runDisk(directory: string, bytes: number): number {
   fs.mkdirSync(directory, { recursive: true });
   const block = new Uint8Array(1_024 * KIB).fill(0x5a);
   const fd = fs.openSync(join(directory, 'sequential'), 'w');

@@ -13,6 +13,8 @@ export const REGISTRY: Registry = {
   log: () => import('../log.js'),
   // Sockets.
   ingest: () => import('../ingest.js'),
+  durable: () => import('../durable.js'),
+  'idle-session': () => import('../idle-session.js'),
   'socket-to-socket': () => import('../socket-to-socket.js'),
   // The whole server, and rivals.
   start: () => import('../start.js'),

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { encodeFrame, Kind, makeFrame } from '../../core/frame.js';
-import { makeChunk, maskedMessage } from './messages.js';
+import { MASK_BYTES, makeChunk, maskedMessage } from './messages.js';
 
 export interface FloodOrder {
   readonly open?: {
@@ -14,13 +14,20 @@ export interface FloodOrder {
     readonly tokens: readonly string[];
     readonly messagesAChunk: number;
     readonly seed: number;
+    readonly payloadBytes?: number;
   };
   /** Chunks to write over each connection. */
   readonly chunks?: number;
+  /** They come back, in WebSocket messages of their own, and must have before this is done. */
+  readonly isEcho?: boolean;
 }
 
 let chunk: Buffer;
+/** What comes back of one: the messages without their masks. */
+let echoedChunkBytes = 0;
 let sockets: readonly Socket[] = [];
+let receivedBytes = 0;
+let received: (() => void) | undefined;
 
 async function open(port: number, token: string): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port });
@@ -38,8 +45,11 @@ async function open(port: number, token: string): Promise<Socket> {
     );
   });
   if (token !== '') socket.write(maskedMessage(encodeFrame(makeFrame({ kind: Kind.HELLO, extra: 1 })), 0));
-  // What is answered is not looked at; an end is an error.
-  socket.on('data', () => {});
+  // What is answered is only counted; an end is an error.
+  socket.on('data', (bytes) => {
+    receivedBytes += bytes.length;
+    received?.();
+  });
   socket.on('close', () => {
     process.exitCode = 1;
     process.disconnect?.();
@@ -55,14 +65,29 @@ async function write(socket: Socket, chunks: number): Promise<void> {
   }
 }
 
+async function untilReceived(bytes: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    received = () => {
+      if (receivedBytes >= bytes) resolve();
+    };
+    received();
+  });
+}
+
 async function obey(order: FloodOrder): Promise<void> {
   if (order.open !== undefined) {
-    const { port, tokens, messagesAChunk, seed } = order.open;
-    chunk = makeChunk(messagesAChunk, seed).bytes;
+    const { port, tokens, messagesAChunk, seed, payloadBytes } = order.open;
+    const made = makeChunk(messagesAChunk, seed, payloadBytes);
+    chunk = made.bytes;
+    echoedChunkBytes = chunk.length - made.messages * MASK_BYTES;
     sockets = await Promise.all(tokens.map((token) => open(port, token)));
   }
-  const { chunks } = order;
-  if (chunks !== undefined) await Promise.all(sockets.map((socket) => write(socket, chunks)));
+  const { chunks, isEcho } = order;
+  if (chunks !== undefined) {
+    const expected = receivedBytes + sockets.length * chunks * echoedChunkBytes;
+    await Promise.all(sockets.map((socket) => write(socket, chunks)));
+    if (isEcho === true) await untilReceived(expected);
+  }
   process.send!('done');
 }
 

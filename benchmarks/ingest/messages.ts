@@ -6,7 +6,8 @@ import { Prng } from '../../core/prng.js';
 /** Of frames, in one WebSocket message. */
 export const FRAMES_A_MESSAGE = 16;
 /** Ciphertexts as most chats have them. */
-const PAYLOAD_BYTES = 120;
+export const PAYLOAD_BYTES = 120;
+export const MASK_BYTES = 4;
 const CONVERSATIONS = 4_096;
 const GROUP_PERCENT = 20;
 
@@ -30,19 +31,19 @@ export function foldFrame(conversationLow: number, counter: number, length: numb
 export function maskedMessage(payload: Uint8Array, mask: number): Buffer {
   const length = payload.length;
   const lengthBytes = length < 126 ? 0 : length < 65_536 ? 2 : 8;
-  const head = 2 + lengthBytes + 4;
+  const head = 2 + lengthBytes + MASK_BYTES;
   const bytes = Buffer.alloc(head + length);
   bytes[0] = 0x82;
   bytes[1] = 0x80 | (lengthBytes === 0 ? length : lengthBytes === 2 ? 126 : 127);
   if (lengthBytes === 2) bytes.writeUInt16BE(length, 2);
   if (lengthBytes === 8) bytes.writeUInt32BE(length, 6);
-  bytes.writeUInt32BE(mask, head - 4);
-  for (let at = 0; at < length; at++) bytes[head + at] = payload[at]! ^ bytes[head - 4 + (at & 3)]!;
+  bytes.writeUInt32BE(mask, head - MASK_BYTES);
+  for (let at = 0; at < length; at++) bytes[head + at] = payload[at]! ^ bytes[head - MASK_BYTES + (at & 3)]!;
   return bytes;
 }
 
 /** One in five frames goes to a group; conversations are drawn from many, so that frames of one message go to all partitions. */
-export function makeChunk(messages: number, seed: number): Chunk {
+export function makeChunk(messages: number, seed: number, payloadBytes = PAYLOAD_BYTES): Chunk {
   const random = new Prng(seed);
   const parts: Buffer[] = [];
   let frameBytes = 0;
@@ -53,7 +54,7 @@ export function makeChunk(messages: number, seed: number): Chunk {
       const isGroup = random.below(100) < GROUP_PERCENT;
       const convB = random.between(CONVERSATIONS, 2 * CONVERSATIONS - 1);
       const counter = message * FRAMES_A_MESSAGE + n + 1;
-      const payload = new Uint8Array(PAYLOAD_BYTES).fill(random.below(256));
+      const payload = new Uint8Array(payloadBytes).fill(random.below(256));
       const convA = isGroup ? 0 : random.between(1, CONVERSATIONS - 1);
       const frame = encodeFrame(makeFrame({ kind: Kind.MESSAGE, convA, convB, counter, payload }));
       frames.push(frame);

@@ -14,11 +14,17 @@ const SEMI_SPACE_MIB = 32;
 export const OTHERS = 'server: main thread, garbage collection, compilers';
 const GENERATOR = 'generator';
 const GENERATOR_OTHERS = 'generator: garbage collection, compilers';
-/** In the order in which they start. */
-const WORKERS = ['user lane', 'conversation lane', 'gateway'];
+/** Where the log is; workers in the order in which they start. */
+const LOGS = {
+  memory: { flags: ['--log', 'memory'], workers: ['user lane', 'conversation lane', 'gateway'] },
+  disk: {
+    flags: [],
+    workers: ['log writer CONVERSATION', 'log writer USER', 'store', 'user lane', 'conversation lane', 'gateway'],
+  },
+} as const;
 /** Of one connection: it is to be the path that limits, not the policy. */
 const FRAMES_PER_SECOND = 1_000_000;
-const SERVER_FLAGS = ['--log', 'memory', '--partitions', '1', '--frames-per-second', String(FRAMES_PER_SECOND)];
+const SERVER_FLAGS = ['--partitions', '1', '--frames-per-second', String(FRAMES_PER_SECOND)];
 
 export type Workload = Omit<FleetOptions, 'target' | 'tokens'>;
 
@@ -55,8 +61,9 @@ export class Session {
   }
 
   /** Starts both; everybody is connected, and all groups stand. */
-  static async start(workload: Workload): Promise<Session> {
-    const server = await startServer(SERVER_FLAGS, WORKERS);
+  static async start(workload: Workload, log: keyof typeof LOGS = 'memory'): Promise<Session> {
+    const { flags, workers } = LOGS[log];
+    const server = await startServer([...SERVER_FLAGS, ...flags], workers);
     const child = fork(CHILD, [], {
       serialization: 'advanced',
       execArgv: [`--max-semi-space-size=${SEMI_SPACE_MIB}`],
