@@ -1,5 +1,6 @@
 /** `npx just bench`: run benchmarks one after the other, each in a process of its own, and keep what they come to. */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { formatSpan } from '../reports/format.js';
 import { encode, RESULTS_DIRECTORY, readResults, writeResult } from './harness/files.js';
 import { formatFigure, formatRatio, formatReach } from './harness/format.js';
 import { REGISTRY } from './harness/registry.js';
@@ -88,6 +89,7 @@ async function bench(names: readonly string[], flags: Flags, command: Command): 
   const directory = flags.out ?? (isTiny ? undefined : RESULTS_DIRECTORY);
   const signal = interruptible();
   const results: BenchmarkResult[] = [];
+  const startMs = performance.now();
   for (const [n, name] of wanted.entries()) {
     const say = (sentence: string): void =>
       void process.stderr.write(`[${n + 1}/${wanted.length}] ${name}: ${sentence}\n`);
@@ -107,6 +109,8 @@ async function bench(names: readonly string[], flags: Flags, command: Command): 
       return;
     }
   }
+  const time = formatSpan(performance.now() - startMs);
+  process.stderr.write(`${results.length} of ${wanted.length} measured in ${time}\n`);
   if (flags.json === true) process.stdout.write(encode(results));
 }
 

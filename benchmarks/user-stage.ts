@@ -1,7 +1,5 @@
 /**
- * The user stage alone: messages delivered live, acknowledged and freed, in one thread, without log, store or sockets. Prints JSON.
- *
- *   node dist/benchmarks/user-stage.js [--tiny]
+ * The user stage alone: messages delivered live, acknowledged and freed, in one thread, without log, store or sockets.
  *
  * The WebAssembly kernel against its plain twin: both step the same batches, one after the other and in turns first, and must write
  * and become the same. Time is CPU time, since others may have the core meanwhile; it covers what a lane calls for each batch,
@@ -9,7 +7,7 @@
  *
  * Every user has one live connection, at one of two gateways. One in five messages goes to a group, whose sizes have a median of 4
  * members and a 95th percentile of 12; who gets it is drawn from all users. Each delivery is acknowledged alone, after the batch that
- * brought it. `with receipts` adds for each message the receipts that come of it: of a direct one to its sender, of a group's to who
+ * brought it. With receipts adds for each message the receipts that come of it: of a direct one to its sender, of a group's to who
  * sent it, each a delivery that is acknowledged too. Batches are made before the clock runs.
  */
 import { type Batch, BatchBuilder, BatchKind, openBatch, SourceKind, sourceId, stampBatch } from '../core/batch.js';
@@ -20,7 +18,7 @@ import { Topic } from '../core/ports.js';
 import { Prng } from '../core/prng.js';
 import type { Fetched, Out } from '../core/stage.js';
 import { UserStage } from '../pipelines/user/stage.js';
-import { describeMachine } from './load/result.js';
+import { type Benchmark, type Figure, makeFigure } from './harness/result.js';
 
 const PAYLOAD_BYTES = 120;
 const START_MS = 1_700_000_000_000;
@@ -34,11 +32,15 @@ const FRIENDS = 10;
 const SAMPLE_BYTES = 997;
 const NOTHING: Fetched = { get: () => undefined };
 
-const isTiny = process.argv.includes('--tiny');
-const users = isTiny ? 500 : 200_000;
-const groups = isTiny ? 100 : 50_000;
-const messages = isTiny ? 3_000 : 100_000;
-const rounds = isTiny ? 2 : 6;
+interface Sizes {
+  readonly users: number;
+  readonly groups: number;
+  /** Of a run. */
+  readonly messages: number;
+}
+
+const FULL: Sizes = { users: 200_000, groups: 50_000, messages: 100_000 };
+const TINY: Sizes = { users: 500, groups: 100, messages: 3_000 };
 
 /** Keeps one builder a destination, and folds what was written into a hash. */
 class BenchOut implements Out {
@@ -113,7 +115,8 @@ class World {
   readonly #ack = encodeFrame(makeFrame({ kind: Kind.ACK }));
   readonly #groups: (readonly number[])[] = [];
   /** By user: positions handed out. */
-  readonly #positions = new Float64Array(users + 1);
+  readonly #positions: Float64Array;
+  readonly #sizes: Sizes;
   /** Who got something, and at which position, that is not acknowledged yet. */
   readonly #got: [user: number, position: number][] = [];
   #seq = 0;
@@ -121,7 +124,10 @@ class World {
   timeMs = START_MS;
   deliveries = 0;
 
-  constructor() {
+  constructor(sizes: Sizes) {
+    const { users, groups } = sizes;
+    this.#sizes = sizes;
+    this.#positions = new Float64Array(users + 1);
     for (let n = 0; n < groups; n++) {
       const size = drawGroupSize(this.#random);
       this.#groups.push(Array.from({ length: size }, () => 1 + this.#random.below(users)));
@@ -139,6 +145,7 @@ class World {
 
   /** Everybody connects; who is new hears of it when the disk has it, some hundred a step. */
   *connects(): Generator<Batch> {
+    const { users } = this.#sizes;
     const connect = encodeFrame(makeFrame({ kind: Kind.CONNECT, extra: 1 }));
     for (let first = 1; first <= users; first += 200) {
       yield this.#batch(BatchKind.FRAMES, () => {
@@ -158,6 +165,7 @@ class World {
   #draw(): Message {
     const seq = ++this.#seq;
     const random = this.#random;
+    const { users, groups } = this.#sizes;
     if (random.chance(GROUP_SHARE.numerator, GROUP_SHARE.denominator)) {
       const group = random.below(groups);
       return { a: 0, b: group + 1, seq, members: this.#groups[group]! };
@@ -214,7 +222,7 @@ class World {
   messages(withReceipts: boolean): Batch[] {
     const batches: Batch[] = [];
     let told: Message[] = [];
-    for (let left = messages; left > 0; left -= told.length) {
+    for (let left = this.#sizes.messages; left > 0; left -= told.length) {
       const sent: Message[] = [];
       batches.push(this.#fanOut(left, withReceipts ? told : [], sent));
       this.timeMs += (sent.length * 1_000) / RATE;
@@ -252,16 +260,6 @@ function step(stage: UserStage, batches: readonly Batch[]): { ns: number; hash: 
   return { ns, hash: out.hash };
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)]!;
-}
-
-/** Median and spread (highest less lowest) of several runs. */
-function summary(values: readonly number[], digits: number): { figure: number; spread: number } {
-  const round = (value: number): number => Number(value.toFixed(digits));
-  return { figure: round(median(values)), spread: round(Math.max(...values) - Math.min(...values)) };
-}
-
 interface Twins {
   readonly kernel: UserStage;
   readonly plain: UserStage;
@@ -269,41 +267,30 @@ interface Twins {
 
 /** Nanoseconds a message of each run of the twins, and a hash of all that was written. */
 class Series {
-  readonly #kernel: number[] = [];
-  readonly #plain: number[] = [];
+  readonly kernel: number[] = [];
+  readonly plain: number[] = [];
+  /** A message, of all runs. */
+  deliveriesPerMessage = 0;
   #deliveries = 0;
   #hash = 0;
 
-  /** One run: the twins step the same batches, one after the other, and must write the same. */
-  run(twins: Twins, withReceipts: boolean, isKernelFirst: boolean): void {
+  get hash(): string {
+    return this.#hash.toString(16);
+  }
+
+  /** One run: the twins step the same batches, one after the other and in turns first, and must write the same. */
+  run(world: World, twins: Twins, withReceipts: boolean, messages: number): void {
     const before = world.deliveries;
     const batches = world.messages(withReceipts);
     this.#deliveries += world.deliveries - before;
-    const kernelFirst = isKernelFirst ? step(twins.kernel, batches) : undefined;
+    const kernelFirst = this.kernel.length % 2 === 0 ? step(twins.kernel, batches) : undefined;
     const plain = step(twins.plain, batches);
     const kernel = kernelFirst ?? step(twins.kernel, batches);
     if (kernel.hash !== plain.hash) throw new Error('the kernel and its plain twin wrote different output');
     this.#hash = mix32(this.#hash ^ plain.hash);
-    this.#kernel.push(kernel.ns / messages);
-    this.#plain.push(plain.ns / messages);
-  }
-
-  report(): object {
-    const ratios = this.#plain.map((ns, n) => ns / this.#kernel[n]!);
-    const deliveriesPerMessage = this.#deliveries / (messages * this.#kernel.length);
-    return {
-      ...summary(this.#kernel, 1),
-      unit: 'ns a message',
-      against: { ...summary(this.#plain, 0), name: 'plain TypeScript twin, same batches, same state' },
-      ratio: summary(ratios, 2).figure,
-      ratioSpread: summary(ratios, 2).spread,
-      runs: this.#kernel.map((ns) => Number(ns.toFixed(1))),
-      plainRuns: this.#plain.map(Math.round),
-      deliveriesPerMessage: Number(deliveriesPerMessage.toFixed(2)),
-      nsPerDelivery: Number((median(this.#kernel) / deliveriesPerMessage).toFixed(1)),
-      plainNsPerDelivery: Math.round(median(this.#plain) / deliveriesPerMessage),
-      hash: this.#hash.toString(16),
-    };
+    this.kernel.push(kernel.ns / messages);
+    this.plain.push(plain.ns / messages);
+    this.deliveriesPerMessage = this.#deliveries / (messages * this.kernel.length);
   }
 }
 
@@ -311,40 +298,65 @@ function newStage(kernel: boolean): UserStage {
   return new UserStage({ partition: 0, conversationPartitions: CONVERSATION_PARTITIONS, userPartitions: 1, kernel });
 }
 
-const world = new World();
-const twins: Twins = { kernel: newStage(true), plain: newStage(false) };
-if (!twins.kernel.hasKernel) throw new Error('this engine cannot run the kernel: there is nothing to compare');
-const connectOut = new BenchOut();
-for (const batch of world.connects()) {
-  for (const stage of [twins.kernel, twins.plain]) {
-    stage.step(batch, connectOut, NOTHING);
-    connectOut.flush();
+/** Both twins, with everybody connected. */
+function setUp(world: World): Twins {
+  const twins: Twins = { kernel: newStage(true), plain: newStage(false) };
+  if (!twins.kernel.hasKernel) throw new Error('this engine cannot run the kernel: there is nothing to compare');
+  const out = new BenchOut();
+  for (const batch of world.connects()) {
+    for (const stage of [twins.kernel, twins.plain]) {
+      stage.step(batch, out, NOTHING);
+      out.flush();
+    }
   }
+  for (const stage of [twins.kernel, twins.plain]) stage.exportDirty(() => {});
+  return twins;
 }
-for (const stage of [twins.kernel, twins.plain]) stage.exportDirty(() => {});
 
-const message = new Series();
-const receipts = new Series();
-for (let round = 0; round < rounds; round++) message.run(twins, false, round % 2 === 0);
-for (let round = 0; round < rounds; round++) receipts.run(twins, true, round % 2 === 0);
-const stateHash = twins.plain.stateHash();
-if (twins.kernel.stateHash() !== stateHash) throw new Error('the kernel and its plain twin left different states');
-const { entries, memoryBytes } = twins.kernel.sizes;
+/** A message, and each of its deliveries. */
+function figuresOf(name: string, { kernel, plain, deliveriesPerMessage, hash }: Series): Figure[] {
+  const figure = (what: string, times: number): Figure =>
+    makeFigure({
+      name: `${what}${name}`,
+      unit: 'ns of CPU',
+      better: 'lower',
+      runs: kernel.map((ns) => ns / times),
+      against: { name: 'plain TypeScript twin, same batches, same state', runs: plain.map((ns) => ns / times) },
+      hash,
+    });
+  return [figure('a message', 1), figure('a delivery and its acknowledgement', deliveriesPerMessage)];
+}
 
-console.log(
-  JSON.stringify(
-    {
-      benchmark: 'user-stage',
-      ...message.report(),
-      withReceipts: receipts.report(),
-      handedOver: twins.kernel.handedOver,
-      stateHash: stateHash.toString(16),
-      entriesLeft: entries,
-      memoryBytes,
-      workload: { users, groups, messages, groupShare: 0.2, payloadBytes: PAYLOAD_BYTES, gateways: GATEWAYS },
-      machine: describeMachine(),
-    },
-    undefined,
-    2,
-  ),
-);
+export const benchmark: Benchmark = {
+  name: 'user-stage',
+  about: 'Messages delivered live, acknowledged and freed in one thread, against the plain twin of the kernel.',
+  run({ isTiny, runs, progress }) {
+    const sizes = isTiny ? TINY : FULL;
+    progress(`connects ${sizes.users} users`);
+    const world = new World(sizes);
+    const twins = setUp(world);
+    const [message, receipts] = [new Series(), new Series()];
+    for (const series of [message, receipts]) {
+      for (let run = 0; run < runs; run++) {
+        progress(`run ${run + 1} of ${runs}${series === receipts ? ', with receipts' : ''}`);
+        series.run(world, twins, series === receipts, sizes.messages);
+      }
+    }
+    if (twins.kernel.stateHash() !== twins.plain.stateHash())
+      throw new Error('the kernel and its plain twin left different states');
+    const { entries, memoryBytes } = twins.kernel.sizes;
+    return {
+      figures: [...figuresOf('', message), ...figuresOf(', with receipts', receipts)],
+      workload: {
+        ...sizes,
+        share_to_groups: 0.2,
+        deliveries_per_message: Number(message.deliveriesPerMessage.toFixed(2)),
+        payload_bytes: PAYLOAD_BYTES,
+        gateways: GATEWAYS,
+        handed_over_to_plain: twins.kernel.handedOver,
+        entries_left: entries,
+        memory_bytes: memoryBytes,
+      },
+    };
+  },
+};

@@ -7,6 +7,7 @@ export type Registry = Readonly<Record<string, () => Promise<{ readonly benchmar
 export const REGISTRY: Registry = {
   // Parts and their costs.
   'conversation-stage': () => import('../conversation-stage.js'),
+  'user-stage': () => import('../user-stage.js'),
   checks: () => import('../checks.js'),
   'cpu-per-message': () => import('../cpu-per-message.js'),
   // The disk.

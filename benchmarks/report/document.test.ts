@@ -42,6 +42,16 @@ test('a curve of many points is shown by some of them, the ends among them', () 
   assert.ok(rows.length > 10 && rows.length < 20);
 });
 
+test('a note of several figures is written once', () => {
+  const [first, second] = sampleResult().figures;
+  const figures = [first!, { ...second!, note: 'The disk.' }, { ...first!, name: 'again', note: 'The disk.' }];
+  const lines = renderResults([sampleResult({ figures })]).split('\n');
+  assert.deepEqual(
+    lines.filter((line) => line.includes('The disk.')),
+    ['- to ready; again: The disk.'],
+  );
+});
+
 test('without results the document says so', () => {
   assert.equal(renderResults([]), 'No bar is measured yet.');
 });

@@ -83,9 +83,18 @@ function plainTable({ name, columns, rows }: Table): string {
   )}`;
 }
 
+/** Each note once, behind the names of its figures. */
+function notesOf(figures: readonly Figure[]): string[] {
+  const notes = [...new Set(figures.flatMap(({ note }) => note ?? []))];
+  return notes.map((note) => {
+    const names = figures.filter((figure) => figure.note === note).map(({ name }) => name);
+    return `- ${names.join('; ')}: ${note}`;
+  });
+}
+
 function section(result: BenchmarkResult): string {
   const head = ['figure', 'median', 'runs', 'against, same run', 'ratio', 'bar', 'hash'];
-  const notes = result.figures.flatMap(({ name, note }) => (note === undefined ? [] : [`- ${name}: ${note}`]));
+  const notes = notesOf(result.figures);
   return [
     `### ${result.name}`,
     `${result.about} \`${result.command}\``,

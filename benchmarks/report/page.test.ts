@@ -45,6 +45,14 @@ test('what is far smaller than others of its unit has a scale of its own', () =>
   assert.match(near, /aria-label="a: 1,000 s"><b style="width:25%">/);
 });
 
+test('a note that follows itself is read once', () => {
+  const figure = makeFigure({ name: 'a', unit: 's', better: 'lower', runs: [1], hash: 'f', note: 'The disk.' });
+  const html = renderBenchmarks([
+    sampleResult({ figures: [figure, figure, { ...figure, note: 'The core.' }, figure] }),
+  ]);
+  assert.deepEqual(html.match(/The (disk|core)\./g), ['The disk.', 'The core.', 'The disk.']);
+});
+
 test('names and notes are text', () => {
   const hostile = '"><script>alert(1)</script>&';
   const figure = makeFigure({ name: hostile, unit: hostile, better: 'lower', runs: [1], hash: hostile, note: hostile });

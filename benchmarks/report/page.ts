@@ -39,7 +39,7 @@ const STYLE = `
 .range{position:absolute;top:50%;height:2px;margin-top:-1px;background:var(--ink)}
 .meta{color:var(--soft);font-size:12.5px;overflow-wrap:anywhere}.meta code,h2 code{font:12px ui-monospace,SFMono-Regular,Menlo,monospace}
 h2.name{display:flex;flex-wrap:wrap;gap:2px 14px;justify-content:space-between}
-.tables{margin-top:14px}
+.tables{margin-top:14px}.tables .numbers{width:auto;min-width:min(100%,460px)}
 @media(max-width:620px){.board,.figures{grid-template-columns:minmax(0,1fr)}.board>.track{margin-bottom:2px}.board>:nth-child(3n){margin-bottom:8px}}
 `;
 
@@ -103,8 +103,10 @@ function ownTrack(figure: Figure, scale: number): string {
   return `<div class="track ${look(figure)}" role="img" aria-label="${escape(`${figure.name}: ${formatFigure(figure)}`)}"><b style="width:${percent(figure.figure, scale)}"></b><i class="range" style="left:${percent(low, scale)};width:${width}"></i>${dots}${line}</div>`;
 }
 
-function drawFigure(figure: Figure, all: readonly Figure[]): string {
-  const { name, against, ratio, reach, better, hash, note } = figure;
+function drawFigure(figure: Figure, n: number, all: readonly Figure[]): string {
+  const { name, against, ratio, reach, better, hash } = figure;
+  // Several figures may have one note: it is read once.
+  const note = figure.note === all[n - 1]?.note ? undefined : figure.note;
   const scale = scaleOf(figure, all);
   const bar =
     reach === null
@@ -142,7 +144,7 @@ function curves(all: readonly Curve[]): string {
 function drawBenchmark(result: BenchmarkResult): string {
   const { name, about, command, figures, tables } = result;
   return `<section class="card wide" id="${escape(name)}" style="margin-bottom:16px"><h2 class="name"><span>${escape(name)}</span><code>${escape(command)}</code></h2>
-<p class="meta">${escape(about)}</p>${figures.map((figure) => drawFigure(figure, figures)).join('')}${tables.map(drawTable).join('')}${curves(result.curves)}
+<p class="meta">${escape(about)}</p>${figures.map(drawFigure).join('')}${tables.map(drawTable).join('')}${curves(result.curves)}
 <p class="meta">${escape(describeRun(result))} Workload: ${escape(describeWorkload(result))}.</p></section>`;
 }
 
