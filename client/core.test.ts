@@ -5,8 +5,10 @@ import { CloseCodes, ErrorCodes } from '../core/errors.js';
 import { encodeFrame, Flag, type Frame, Kind, makeFrame, readFrames } from '../core/frame.js';
 import { deviceKey } from '../core/ids.js';
 import {
+  ACK_ANSWERS_DELAY_MS,
   ACK_DELAY_MS,
   ACK_ENTRIES,
+  ACK_INTERVAL_MS,
   CLIENT_FRAMES_BURST,
   CLIENT_OUTCOME_TIMEOUT_MS,
   CLIENT_WINDOW,
@@ -170,6 +172,34 @@ test('watermarks of somebody who is not in the conversation are passed over', ()
   bench.from({ kind: Kind.RECEIPT, ...CONV, device: deviceKey(3, 1), seq: 5, inbox: 1 });
   assert.deepEqual(bench.log, []);
   assert.equal(bench.core.receivedPosition, 1);
+});
+
+test('acks of a stream of messages are ACK_INTERVAL_MS apart', () => {
+  const bench = new Bench().live();
+  bench.out();
+  bench.message(1).at(ACK_DELAY_MS);
+  assert.deepEqual(bench.kinds(), [Kind.ACK]);
+  bench
+    .message(2)
+    .at(ACK_INTERVAL_MS - 1)
+    .send();
+  assert.deepEqual(bench.kinds(), [Kind.MESSAGE], 'it is not due for more than ACK_DELAY_MS yet');
+  bench.message(3);
+  assert.equal(bench.core.wakeAtMs, ACK_DELAY_MS + ACK_INTERVAL_MS);
+  const [ack] = bench.at(ACK_DELAY_MS + ACK_INTERVAL_MS).out();
+  assert.deepEqual([ack!.kind, ack!.inbox], [Kind.ACK, 3]);
+});
+
+test('an ack that only frees the inbox waits, unless a message comes', () => {
+  const bench = new Bench().live().send();
+  bench.out();
+  bench.sent(1, 1);
+  assert.equal(bench.core.wakeAtMs, ACK_ANSWERS_DELAY_MS);
+  bench.send();
+  assert.deepEqual(bench.kinds(), [Kind.MESSAGE]);
+  bench.message(2);
+  assert.equal(bench.core.wakeAtMs, ACK_DELAY_MS);
+  assert.deepEqual(bench.at(ACK_DELAY_MS).kinds(), [Kind.ACK]);
 });
 
 test('an ack goes along with what cannot wait', () => {
@@ -374,7 +404,7 @@ test('a server that has lost counters is followed: COUNTER_GAP below the outbox,
   bench.reject(ErrorCodes.COUNTER_GAP.code, 2, 1, 30);
   assert.deepEqual(bench.kinds(), []);
   bench.at(200);
-  assert.deepEqual(bench.kinds(), [Kind.ACK, Kind.INFO]);
+  assert.deepEqual(bench.kinds(), [Kind.INFO]);
   bench.from({ kind: Kind.INFO, ...CONV, counter: 0 });
   assert.deepEqual(bench.log.slice(-1), ['renumbered 2 to 1']);
   assert.deepEqual(bench.counters(), [1]);

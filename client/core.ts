@@ -297,7 +297,7 @@ export class ClientCore {
       this.#helloDue = false;
       output.write(Kind.HELLO, 0, 0, 0, 0, 0, this.#inbox.position, PROTOCOL_VERSION, EMPTY);
     }
-    if (nowMs >= this.#inbox.ackAtMs) this.#writeAck();
+    if (nowMs >= this.#inbox.ackAtMs) this.#writeAck(nowMs);
     if (this.#pingDue) {
       this.#pingDue = false;
       this.#pings = (this.#pings + 1) >>> 0;
@@ -308,8 +308,7 @@ export class ClientCore {
       if (nowMs >= readsAtMs || (this.#byeDue && readsAtMs !== NEVER)) this.#releaseReads(nowMs);
       this.#writeLive(nowMs);
     }
-    // The ack can wait, so it goes along with what cannot: a message costs far more than a frame in it.
-    if (output.frames > 0 && this.#inbox.ackAtMs !== NEVER && output.hasRoom(0)) this.#writeAck();
+    if (output.frames > 0 && this.#inbox.mayAckAlong(nowMs) && output.hasRoom(0)) this.#writeAck(nowMs);
     const isDone = this.#requests.isEmpty && this.#queue.isEmpty;
     if (this.#byeDue && (isDone || !this.isLive) && output.hasRoom(0)) {
       if (this.#outbox > 0) reached(Mark.CLIENT_GOODBYE_WITH_UNSENT);
@@ -321,8 +320,8 @@ export class ClientCore {
     return output.take();
   }
 
-  #writeAck(): void {
-    this.#inbox.acked();
+  #writeAck(nowMs: number): void {
+    this.#inbox.acked(nowMs);
     this.#output.write(Kind.ACK, 0, 0, 0, 0, 0, this.#inbox.position, 0, EMPTY);
   }
 

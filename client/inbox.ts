@@ -2,7 +2,7 @@
  * Where a client stands in its inbox: up to where it received, up to where the application has processed that, and when the
  * server is to hear of it (ACK). Positions only grow.
  */
-import { ACK_DELAY_MS, ACK_ENTRIES } from '../core/limits.js';
+import { ACK_ANSWERS_DELAY_MS, ACK_DELAY_MS, ACK_ENTRIES, ACK_INTERVAL_MS } from '../core/limits.js';
 import { buggify, Site } from '../core/probe.js';
 import type { Conversation, Entry } from './conversation.js';
 
@@ -30,6 +30,8 @@ export class Inbox {
   position: number;
   /** When the next ACK is due; infinite: there is nothing to acknowledge. */
   ackAtMs = NEVER;
+  /** An ACK that is no more urgent than others waits until then. */
+  #notBeforeMs = 0;
   /** Grows whenever something of it changes. */
   revision = 0;
   /** Processed entries since the last ACK. */
@@ -50,13 +52,20 @@ export class Inbox {
   /** A new connection: its HELLO acknowledges. */
   restart(): void {
     this.ackAtMs = NEVER;
+    this.#notBeforeMs = 0;
     this.#unackedEntries = 0;
   }
 
   /** An ACK of `position` was written. */
-  acked(): void {
+  acked(nowMs: number): void {
     this.ackAtMs = NEVER;
+    this.#notBeforeMs = nowMs + ACK_INTERVAL_MS;
     this.#unackedEntries = 0;
+  }
+
+  /** The ACK is due so soon that it goes along with what is sent: a WebSocket message costs far more than a frame in it. */
+  mayAckAlong(nowMs: number): boolean {
+    return nowMs >= this.ackAtMs - ACK_DELAY_MS;
   }
 
   /** What is to be acknowledged is due now. */
@@ -70,7 +79,7 @@ export class Inbox {
     if (isNew) this.received = position;
     if (this.#mode === 'auto') {
       if (seq > 0) conversation!.acknowledgedSeq = seq;
-      this.#processed(position, nowMs);
+      this.#processed(position, seq > 0 && entry === undefined, nowMs);
     } else if (isNew || conversation !== undefined) {
       this.#delivered.push({ position: this.received, held: held || this.#mode === 'all', conversation, seq, entry });
       if (!held && this.#mode === 'messages') this.acknowledge(0, nowMs);
@@ -86,7 +95,7 @@ export class Inbox {
       if (first.position > position && first.held) break;
       this.#deliveredHead++;
       if (first.seq > 0) first.conversation!.acknowledgedSeq = first.seq;
-      this.#processed(first.position, nowMs);
+      this.#processed(first.position, first.seq > 0 && first.entry === undefined, nowMs);
     }
     if (this.#deliveredHead * 2 >= delivered.length) {
       delivered.splice(0, this.#deliveredHead);
@@ -94,14 +103,16 @@ export class Inbox {
     }
   }
 
-  #processed(position: number, nowMs: number): void {
+  /** `isAwaited`: another device sent it, so somebody waits to see it delivered. */
+  #processed(position: number, isAwaited: boolean, nowMs: number): void {
     if (position <= this.position) return;
     this.position = position;
     this.revision++;
     if (++this.#unackedEntries >= ACK_ENTRIES || buggify(Site.CLIENT_ACKS_AT_ONCE)) this.ackAtMs = nowMs;
-    else if (this.ackAtMs === NEVER) {
-      this.ackAtMs = nowMs + (buggify(Site.CLIENT_ACKS_LATER) ? 5 * ACK_DELAY_MS : ACK_DELAY_MS);
-    }
+    else if (isAwaited) {
+      const delayMs = buggify(Site.CLIENT_ACKS_LATER) ? 5 * ACK_DELAY_MS : ACK_DELAY_MS;
+      this.ackAtMs = Math.min(this.ackAtMs, Math.max(nowMs + delayMs, this.#notBeforeMs));
+    } else if (this.ackAtMs === NEVER) this.ackAtMs = nowMs + ACK_ANSWERS_DELAY_MS;
   }
 
   /** Entries of the outbox whose outcome was delivered, but not acknowledged, by conversation. */

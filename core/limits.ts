@@ -178,9 +178,14 @@ export const YOUNG_GENERATION_MIB = 96;
 /** Reconnect backoff: 1 s × 2ⁿ up to 30 s, with jitter (the design's client-side reconnection logic). */
 export const BACKOFF_BASE_MS = 1_000;
 export const BACKOFF_MAX_MS = 30_000;
-/** An ack is sent at the latest after this time or this many entries. */
+/** A message that comes after a quiet time is acked within this time; an ack that is due within it goes along with what is sent. */
 export const ACK_DELAY_MS = 200;
+/** Under a stream of messages a client's acks are so far apart, for they are watermarks (docs/decisions/0015-acks.md). */
+export const ACK_INTERVAL_MS = 500;
+/** Entries for which an ack goes at once. */
 export const ACK_ENTRIES = 64;
+/** An ack of SENT, receipts and the like, which nobody waits to see delivered, only frees the inbox: it has this long. */
+export const ACK_ANSWERS_DELAY_MS = 2_000;
 /** READs of one client go together, at most once in this time (the design: read receipts are batched, and of low priority). */
 export const READ_INTERVAL_MS = 500;
 /** Sends without an outcome that a client has on the wire in one conversation. */
