@@ -23,7 +23,7 @@
  */
 
 import { CloseCodes, DunlinError, ErrorCodes, errorOfCode } from '../core/errors.js';
-import { Flag, isSequenced, Kind, scanFrame, viewOf } from '../core/frame.js';
+import { Flag, isSequenced, Kind, scanFrame } from '../core/frame.js';
 import { isDeviceNumber, isUserId, numberOfDevice, userOfDevice } from '../core/ids.js';
 import {
   ACK_DELAY_MS,
@@ -55,7 +55,7 @@ import { Requests } from './requests.js';
 import { restoreConversations, saveConversations } from './saved-state.js';
 import { SendQueue } from './send-queue.js';
 import { decodeSnapshot, encodeSnapshot } from './snapshot.js';
-import { FrameView } from './view.js';
+import { FrameView, sharedViewOf } from './view.js';
 
 export { type ClientEvents, GapReason } from './events.js';
 export { LinkState, nameOfLinkState } from './link.js';
@@ -286,12 +286,19 @@ export class ClientCore {
     this.#checkAtMs = nowMs + (isEarly ? ACK_DELAY_MS : CLIENT_OUTCOME_TIMEOUT_MS);
   }
 
+  /** False: `takeOutput` has nothing now. For who has many clients: it looks at little. */
+  hasOutput(nowMs: number): boolean {
+    if (!this.#link.isOpen || this.#byeSent) return false;
+    if (this.#helloDue || this.#pingDue || this.#byeDue || nowMs >= this.#inbox.ackAtMs) return true;
+    return this.isLive && (!this.#queue.isEmpty || !this.#requests.isEmpty || nowMs >= this.#reads.wakeAtMs);
+  }
+
   /**
    * The next WebSocket message, or undefined. Valid until the next call of `takeOutput`; a WebSocket copies it. Call it
    * only while the socket's buffer has room.
    */
   takeOutput(nowMs: number): Uint8Array | undefined {
-    if (!this.#link.isOpen || this.#byeSent) return undefined;
+    if (!this.hasOutput(nowMs)) return undefined;
     const output = this.#output;
     if (this.#helloDue) {
       this.#helloDue = false;
@@ -484,17 +491,17 @@ export class ClientCore {
 
   // --- what the server says -----------------------------------------------------------------------------------------------------
 
-  /** One WebSocket message from the open connection. */
-  received(bytes: Uint8Array, nowMs: number): void {
+  /** One WebSocket message from the open connection: all of the bytes, or those from `start` to `end`. */
+  received(bytes: Uint8Array, nowMs: number, start = 0, end = bytes.length): void {
     const connection = this.#connection;
-    const view = viewOf(bytes);
+    const view = sharedViewOf(bytes);
     const frame = this.#frame;
     this.#link.heard(nowMs);
-    let at = 0;
-    while (at < bytes.length && this.#link.isOpen && connection === this.#connection) {
-      const length = scanFrame(bytes, view, at, bytes.length);
+    let at = start;
+    while (at < end && this.#link.isOpen && connection === this.#connection) {
+      const length = scanFrame(bytes, view, at, end);
       if (length <= 0) {
-        this.#violation(`A received message is not made of frames: byte ${at} of ${bytes.length}.`, nowMs);
+        this.#violation(`A received message is not made of frames: byte ${at - start} of ${end - start}.`, nowMs);
         return;
       }
       frame.set(bytes, view, at);

@@ -17,7 +17,10 @@ export interface DeviceHost {
   tokenOf(device: Device): string | undefined;
   /** False: not now, too many connect at once. */
   mayConnect(): boolean;
+  /** It may have something to send. */
   changed(device: Device): void;
+  /** It has nothing to send before `core.wakeAtMs`. */
+  waits(device: Device): void;
   liveChanged(device: Device, isLive: boolean): void;
   refused(device: Device, code: number, reason: string): void;
   /** The connection is over for good, though nobody asked for it. */
@@ -54,8 +57,10 @@ export class Device implements ClientEvents, Sleeper {
   /** In the host's list of devices with output. */
   isDirty = false;
   wakeSlot = Number.POSITIVE_INFINITY;
-  /** The message that is being taken in: what a violation shows. */
+  /** The message that is being taken in, from `currentStart` to `currentEnd`: what a violation shows. */
   current: Uint8Array | undefined;
+  currentStart = 0;
+  currentEnd = 0;
   wasLive = false;
   /** The last cut was the generator's own doing. */
   cutPlanned = false;
@@ -93,12 +98,8 @@ export class Device implements ClientEvents, Sleeper {
           this.core.opened(this.#host.now());
           this.flush(this.#host.now());
         },
-        message: (bytes) => {
-          if (this.#socket !== socket) return;
-          this.current = bytes;
-          this.core.received(bytes, this.#host.now());
-          this.current = undefined;
-          this.#host.changed(this);
+        messageIn: (bytes, start, end) => {
+          if (this.#socket === socket) this.#received(bytes, start, end);
         },
         closed: (code, reason) => {
           if (this.#socket !== socket) return;
@@ -109,6 +110,17 @@ export class Device implements ClientEvents, Sleeper {
       this.#host.caBundle,
     );
     this.#socket = socket;
+  }
+
+  #received(bytes: Uint8Array, start: number, end: number): void {
+    const nowMs = this.#host.now();
+    this.current = bytes;
+    this.currentStart = start;
+    this.currentEnd = end;
+    this.core.received(bytes, nowMs, start, end);
+    this.current = undefined;
+    if (this.core.hasOutput(nowMs)) this.#host.changed(this);
+    else this.#host.waits(this);
   }
 
   #lost(code: number, reason: string): void {

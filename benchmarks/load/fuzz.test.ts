@@ -353,8 +353,8 @@ class Reading {
     this.wasOpened++;
   }
 
-  message(bytes: Uint8Array): void {
-    this.#take(Opcode.BINARY, bytes);
+  message(bytes: Buffer, start: number, end: number): void {
+    this.#take(Opcode.BINARY, bytes.subarray(start, end));
   }
 
   ping(payload: Buffer): void {

@@ -594,6 +594,10 @@ export class Generator implements DeviceHost {
     return true;
   }
 
+  waits(device: Device): void {
+    this.#wakes.schedule(device, device.core.wakeAtMs);
+  }
+
   changed(device: Device): void {
     if (device.isDirty) return;
     device.isDirty = true;
@@ -651,7 +655,7 @@ export class Generator implements DeviceHost {
   message(device: Device, frame: FrameView): void {
     const conversation = this.#population.conversationOf(frame.convA, frame.convB);
     const sender = this.#population.deviceOfKey(frame.device);
-    const { seq, payload } = frame;
+    const { seq, bytes, payloadStart, payloadEnd } = frame;
     this.#counters.seen++;
     this.#counters.delivered++;
     if (conversation < 0 || sender < 0) {
@@ -659,9 +663,9 @@ export class Generator implements DeviceHost {
       return;
     }
     const tag = this.#tag;
-    const why = this.#whatIsWrong(payload, tag, sender, conversation);
+    const why = this.#whatIsWrong(frame, tag, sender, conversation);
     if (why !== undefined) this.#verifier.wrong('G5', 'invented', why, device.index, conversation, seq);
-    const content = contentOf(frame.kind, frame.extra, payload);
+    const content = contentOf(frame.kind, frame.extra, bytes, payloadStart, payloadEnd);
     this.#verifier.delivered(device.index, conversation, seq, sender, frame.counter, content);
     if (why !== undefined) return;
     this.#recordLatency(device, sender, tag.intendedMs, frame.time);
@@ -672,8 +676,9 @@ export class Generator implements DeviceHost {
     }
   }
 
-  #whatIsWrong(payload: Uint8Array, tag: Tag, sender: number, conversation: number): string | undefined {
-    if (!readPayload(payload, tag)) return 'the payload is not what anybody sent: its checksum is wrong';
+  #whatIsWrong(frame: FrameView, tag: Tag, sender: number, conversation: number): string | undefined {
+    if (!readPayload(frame.view, frame.payloadStart, frame.payloadEnd, tag))
+      return 'the payload is not what anybody sent: its checksum is wrong';
     if (tag.run !== this.#plan.run) return `the message is of another run, ${tag.run}`;
     if (tag.sender !== sender) return 'the frame names another sender than the payload';
     if (tag.conversation !== conversation) return 'the message was sent to another conversation';
@@ -839,7 +844,10 @@ export class Generator implements DeviceHost {
 
   #found(violation: Violation): void {
     const device = this.#devices[this.#population.deviceOfKey(violation.device)];
-    const frames = device?.current === undefined ? [] : showFrames(device.current, violation);
+    const frames =
+      device?.current === undefined
+        ? []
+        : showFrames(device.current.subarray(device.currentStart, device.currentEnd), violation);
     this.#report({ type: 'violation', violation: { ...violation, frames } });
   }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { viewOf } from '../../core/frame.js';
 import { makePayload, readPayload, TAG_BYTES, type Tag } from './payload.js';
 
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
@@ -25,7 +26,7 @@ test('what was made is read back', () => {
       const bytes = makePayload(tag, length);
       assert.equal(bytes.length, Math.max(TAG_BYTES, length));
       const read = emptyTag();
-      assert.ok(readPayload(bytes, read));
+      assert.ok(readPayload(viewOf(bytes), 0, bytes.length, read));
       assert.deepEqual(read, tag);
     }),
   );
@@ -37,9 +38,9 @@ test('any changed bit, and any other length, is noticed', () => {
       const bytes = makePayload(tag, length);
       const at = bit % (bytes.length * 8);
       bytes[at >>> 3]! ^= 1 << (at & 7);
-      assert.ok(!readPayload(bytes, emptyTag()));
+      assert.ok(!readPayload(viewOf(bytes), 0, bytes.length, emptyTag()));
       bytes[at >>> 3]! ^= 1 << (at & 7);
-      assert.ok(!readPayload(bytes.subarray(0, bytes.length - 1), emptyTag()));
+      assert.ok(!readPayload(viewOf(bytes), 0, bytes.length - 1, emptyTag()));
     }),
   );
 });

@@ -32,12 +32,14 @@ export interface Tag {
   serial: number;
 }
 
-function checksum(bytes: Uint8Array, view: DataView): number {
-  let h = bytes.length | 0;
-  for (let at = 0; at < CHECKSUM_AT; at += 4) h = Math.imul(h ^ view.getUint32(at), 0x85eb_ca6b) ^ (h >>> 15);
-  let at = TAG_BYTES;
-  for (; at + 4 <= bytes.length; at += 4) h = Math.imul(h ^ view.getUint32(at), 0x85eb_ca6b) ^ (h >>> 15);
-  for (; at < bytes.length; at++) h = Math.imul(h ^ bytes[at]!, 0x85eb_ca6b) ^ (h >>> 15);
+/** Of the payload at [start, end). */
+function checksum(view: DataView, start: number, end: number): number {
+  let h = (end - start) | 0;
+  let at = start;
+  for (; at < start + CHECKSUM_AT; at += 4) h = Math.imul(h ^ view.getUint32(at), 0x85eb_ca6b) ^ (h >>> 15);
+  at = start + TAG_BYTES;
+  for (; at + 4 <= end; at += 4) h = Math.imul(h ^ view.getUint32(at), 0x85eb_ca6b) ^ (h >>> 15);
+  for (; at < end; at++) h = Math.imul(h ^ view.getUint8(at), 0x85eb_ca6b) ^ (h >>> 15);
   return mix32(h);
 }
 
@@ -52,19 +54,18 @@ export function makePayload(tag: Tag, length: number): Uint8Array {
   view.setUint32(16, tag.conversation);
   view.setUint32(20, tag.serial);
   if (bytes.length > TAG_BYTES) bytes.set(filler.subarray(0, bytes.length - TAG_BYTES), TAG_BYTES);
-  view.setUint32(CHECKSUM_AT, checksum(bytes, view));
+  view.setUint32(CHECKSUM_AT, checksum(view, 0, bytes.length));
   return bytes;
 }
 
-/** Reads a payload into `tag`; false if these are not bytes that makePayload made. */
-export function readPayload(bytes: Uint8Array, tag: Tag): boolean {
-  if (bytes.length < TAG_BYTES) return false;
-  const view = viewOf(bytes);
-  if (view.getUint32(CHECKSUM_AT) !== checksum(bytes, view)) return false;
-  tag.run = view.getUint32(0);
-  tag.intendedMs = view.getFloat64(4);
-  tag.sender = view.getUint32(12);
-  tag.conversation = view.getUint32(16);
-  tag.serial = view.getUint32(20);
+/** Reads the payload at [start, end) into `tag`; false if these are not bytes that makePayload made. */
+export function readPayload(view: DataView, start: number, end: number, tag: Tag): boolean {
+  if (end - start < TAG_BYTES) return false;
+  if (view.getUint32(start + CHECKSUM_AT) !== checksum(view, start, end)) return false;
+  tag.run = view.getUint32(start);
+  tag.intendedMs = view.getFloat64(start + 4);
+  tag.sender = view.getUint32(start + 12);
+  tag.conversation = view.getUint32(start + 16);
+  tag.serial = view.getUint32(start + 20);
   return true;
 }

@@ -15,7 +15,8 @@ export interface ReaderSink {
   /** True: the connection is gone, and nothing more is read. Looked at before each frame. */
   readonly isGone: boolean;
   opened(): void;
-  message(bytes: Uint8Array): void;
+  /** The message lies in `bytes` from `start` to `end`; what is around it is not its. */
+  message(bytes: Buffer, start: number, end: number): void;
   ping(payload: Buffer): void;
   /** The server sent a close frame; `payload` is what it said, the code in front. */
   closing(payload: Buffer): void;
@@ -57,22 +58,24 @@ export class WebSocketReader {
     this.#fragmentBytes = 0;
   }
 
-  /** Takes the next piece. What is left over is copied: the piece may lie in a buffer that is shared. */
-  read(chunk: Buffer): void {
+  /** Takes the next piece: the first `length` bytes. What is left over is copied: the piece may lie in a buffer that is shared. */
+  read(chunk: Buffer, length: number = chunk.length): void {
     if (this.#sink.isGone) return;
     let bytes = chunk;
+    let end = length;
     if (this.#pending) {
-      bytes = Buffer.concat([this.#pending, chunk]);
+      bytes = Buffer.concat([this.#pending, chunk.subarray(0, length)]);
+      end = bytes.length;
       this.#pending = undefined;
     }
-    let at = this.#open ? 0 : this.#head(bytes);
+    let at = this.#open ? 0 : this.#head(bytes.subarray(0, end));
     if (at < 0) return;
-    while (at < bytes.length && !this.#sink.isGone) {
-      const end = this.#one(bytes, at);
-      if (end < 0) break;
-      at = end;
+    while (at < end && !this.#sink.isGone) {
+      const next = this.#one(bytes, at, end);
+      if (next < 0) break;
+      at = next;
     }
-    if (at < bytes.length && !this.#sink.isGone) this.#pending = Buffer.from(bytes.subarray(at));
+    if (at < end && !this.#sink.isGone) this.#pending = Buffer.from(bytes.subarray(at, end));
   }
 
   #fail(reason: string, code?: number): void {
@@ -110,9 +113,9 @@ export class WebSocketReader {
     return end + 4;
   }
 
-  /** Handles the frame at `at`; returns where it ends, or −1 if it is not whole. */
-  #one(bytes: Buffer, at: number): number {
-    if (bytes.length - at < 2) return -1;
+  /** Handles the frame at `at`; returns where it ends, or −1 if it is not whole by `end`. */
+  #one(bytes: Buffer, at: number, end: number): number {
+    if (end - at < 2) return -1;
     const first = bytes[at]!;
     const lengthCode = bytes[at + 1]! & 0x7f;
     if ((bytes[at + 1]! & 0x80) !== 0 || (first & 0x70) !== 0) {
@@ -122,11 +125,11 @@ export class WebSocketReader {
     let start = at + 2;
     let length = lengthCode;
     if (lengthCode === 126) {
-      if (bytes.length - at < 4) return -1;
+      if (end - at < 4) return -1;
       length = bytes.readUInt16BE(at + 2);
       start = at + 4;
     } else if (lengthCode === 127) {
-      if (bytes.length - at < 10) return -1;
+      if (end - at < 10) return -1;
       length = bytes.readUInt32BE(at + 2) * 2 ** 32 + bytes.readUInt32BE(at + 6);
       start = at + 10;
     }
@@ -134,44 +137,44 @@ export class WebSocketReader {
       this.#fail(`a frame of ${length} bytes is over the limit`);
       return -1;
     }
-    if (bytes.length < start + length) return -1;
-    this.#take(first & 0x0f, (first & 0x80) !== 0, bytes.subarray(start, start + length));
+    if (end < start + length) return -1;
+    this.#take(first & 0x0f, (first & 0x80) !== 0, bytes, start, start + length);
     return start + length;
   }
 
-  #take(opcode: number, isLast: boolean, payload: Buffer): void {
+  #take(opcode: number, isLast: boolean, bytes: Buffer, start: number, end: number): void {
     switch (opcode) {
       case Opcode.BINARY:
       case Opcode.TEXT:
       case Opcode.CONTINUATION:
-        this.#data(isLast, payload);
+        this.#data(isLast, bytes, start, end);
         return;
       case Opcode.PING:
-        this.#sink.ping(payload);
+        this.#sink.ping(bytes.subarray(start, end));
         return;
       case Opcode.CLOSE:
-        this.#sink.closing(payload);
+        this.#sink.closing(bytes.subarray(start, end));
         return;
       default:
     }
   }
 
-  #data(isLast: boolean, payload: Buffer): void {
-    if (isLast && this.#fragments.length === 0) {
-      this.#sink.message(payload);
+  #data(isLast: boolean, bytes: Buffer, start: number, end: number): void {
+    if (isLast && this.#fragmentBytes === 0) {
+      this.#sink.message(bytes, start, end);
       return;
     }
-    this.#fragmentBytes += payload.length;
+    this.#fragmentBytes += end - start;
     if (this.#fragmentBytes > this.#messageBytesMax) {
       this.#fail(`a message of more than ${this.#messageBytesMax} bytes is over the limit`);
       return;
     }
     // An empty one would be held as well, and there may be any number.
-    if (payload.length > 0) this.#fragments.push(Buffer.from(payload));
+    if (end > start) this.#fragments.push(Buffer.from(bytes.subarray(start, end)));
     if (!isLast) return;
     const whole = Buffer.concat(this.#fragments);
     this.#fragments = [];
     this.#fragmentBytes = 0;
-    this.#sink.message(whole);
+    this.#sink.message(whole, 0, whole.length);
   }
 }

@@ -27,7 +27,9 @@ export interface SocketTarget {
 export interface SocketEvents {
   opened(): void;
   /** A whole binary message; the bytes are only valid during the call. */
-  message(bytes: Uint8Array): void;
+  message?(bytes: Uint8Array): void;
+  /** The same, for who reads it where it lies among others: from `start` to `end`. */
+  messageIn?(bytes: Uint8Array, start: number, end: number): void;
   /** Once, whatever happened. `code` is a close code, or the HTTP status when the upgrade was refused. */
   closed(code: number, reason: string): void;
 }
@@ -53,11 +55,13 @@ export function parseTarget(url: string): SocketTarget | undefined {
   return { tls, host, port, path: `${parsed.pathname}${parsed.search}` };
 }
 
-export class LoadSocket {
+export class LoadSocket implements ReaderSink {
   readonly #events: SocketEvents;
   readonly #socket: Socket;
   readonly #reader: WebSocketReader;
   #closed = false;
+  /** Of ReaderSink. Node's own `destroyed` is far to look up for every message. */
+  isGone = false;
   #closeCode = CLOSE_ABNORMAL;
   #closeReason = '';
 
@@ -67,7 +71,7 @@ export class LoadSocket {
     const accept = createHash('sha1')
       .update(key + GUID)
       .digest('base64');
-    this.#reader = new WebSocketReader(accept, this.#sink());
+    this.#reader = new WebSocketReader(accept, this);
     const head =
       `GET ${target.path} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\nUpgrade: websocket\r\n` +
       `Connection: Upgrade\r\nSec-WebSocket-Key: ${key}\r\nSec-WebSocket-Version: 13\r\n` +
@@ -76,9 +80,10 @@ export class LoadSocket {
     this.#socket.setNoDelay(true);
     this.#socket.write(head);
     this.#socket.on('error', (error) => {
+      this.isGone = true;
       this.#closeReason ||= error.message;
     });
-    this.#socket.on('end', () => this.#socket.destroy());
+    this.#socket.on('end', () => this.#destroy());
     this.#socket.on('close', () => this.#finish());
   }
 
@@ -89,7 +94,7 @@ export class LoadSocket {
       onread: {
         buffer: readBuffer(),
         callback: (bytes, buffer) => {
-          this.#reader.read((buffer as Buffer).subarray(0, bytes));
+          this.#reader.read(buffer as Buffer, bytes);
           return true;
         },
       },
@@ -105,27 +110,36 @@ export class LoadSocket {
     return socket;
   }
 
-  #sink(): ReaderSink {
-    const isGone = (): boolean => this.#closed || this.#socket.destroyed;
-    return {
-      get isGone() {
-        return isGone();
-      },
-      opened: () => this.#events.opened(),
-      message: (bytes) => this.#events.message(bytes),
-      ping: (payload) => this.#frame(Opcode.PONG, payload),
-      closing: (payload) => {
-        if (payload.length >= 2) this.#closeCode = payload.readUInt16BE(0);
-        this.#closeReason = payload.toString('utf8', 2);
-        this.#frame(Opcode.CLOSE, payload.subarray(0, 2));
-        this.#socket.end();
-      },
-      failed: (reason, code) => {
-        if (code !== undefined) this.#closeCode = code;
-        this.#fail(reason);
-      },
-    };
+  // --- ReaderSink ---------------------------------------------------------------------------------------------------------
+
+  opened(): void {
+    this.#events.opened();
   }
+
+  message(bytes: Buffer, start: number, end: number): void {
+    const events = this.#events;
+    if (events.messageIn === undefined) events.message?.(bytes.subarray(start, end));
+    else events.messageIn(bytes, start, end);
+  }
+
+  ping(payload: Buffer): void {
+    this.#frame(Opcode.PONG, payload);
+  }
+
+  closing(payload: Buffer): void {
+    if (payload.length >= 2) this.#closeCode = payload.readUInt16BE(0);
+    this.#closeReason = payload.toString('utf8', 2);
+    this.#frame(Opcode.CLOSE, payload.subarray(0, 2));
+    this.#socket.end();
+  }
+
+  failed(reason: string, code?: number): void {
+    if (code !== undefined) this.#closeCode = code;
+    this.#closeReason = reason;
+    this.#destroy();
+  }
+
+  // --- for the owner ------------------------------------------------------------------------------------------------------
 
   get isOpen(): boolean {
     return this.#reader.isOpen && !this.#closed;
@@ -151,7 +165,7 @@ export class LoadSocket {
   /** Cuts the connection as a lost network does: without a goodbye. */
   cut(): void {
     this.#closeReason ||= 'cut';
-    this.#socket.destroy();
+    this.#destroy();
   }
 
   /** Closes with a close frame. */
@@ -166,7 +180,7 @@ export class LoadSocket {
   }
 
   #frame(opcode: number, bytes: Uint8Array): void {
-    if (this.#closed || this.#socket.destroyed) return;
+    if (this.isGone) return;
     const length = bytes.length;
     const headBytes = (length < 126 ? 2 : length < 65_536 ? 4 : 10) + 4;
     const frame = Buffer.allocUnsafe(headBytes + length);
@@ -188,12 +202,13 @@ export class LoadSocket {
   #finish(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.isGone = true;
     this.#reader.drop();
     this.#events.closed(this.#closeCode, this.#closeReason);
   }
 
-  #fail(reason: string): void {
-    this.#closeReason = reason;
+  #destroy(): void {
+    this.isGone = true;
     this.#socket.destroy();
   }
 }
