@@ -167,6 +167,10 @@ export const READS_TAKEN_INTERVAL_MS = 10_000;
 export const BATCH_LINGER_MS = 2;
 /** New sends are refused while a partition's lane is this far behind its log. */
 export const BACKLOG_BYTES_MAX = 16 * MIB;
+/** The same when a lane has been behind for this long with more than BACKLOG_BYTES_MIN: what is accepted shall arrive soon. */
+export const BACKLOG_MS_MAX = 1_000;
+/** Less than this that waits is no backlog, however long it waits. */
+export const BACKLOG_BYTES_MIN = 256 * KIB;
 
 /**
  * Young generation of a lane's and a gateway's heap, and of a load generator's: what lives for one batch must die before the

@@ -6,7 +6,7 @@
 import { Worker } from 'node:worker_threads';
 import { DunlinError } from '../core/errors.js';
 import { StageId } from '../core/keys.js';
-import { BACKLOG_BYTES_MAX, RING_BYTES, YOUNG_GENERATION_MIB } from '../core/limits.js';
+import { RING_BYTES, YOUNG_GENERATION_MIB } from '../core/limits.js';
 import { type DataDirectory, openDataDirectory } from '../engines/data-directory.js';
 import { createDoorbell, Doorbell } from '../engines/doorbell.js';
 import type { ProducerHandle } from '../engines/open-log.js';
@@ -14,6 +14,7 @@ import { createRing } from '../engines/ring.js';
 import { ThreadOrder } from '../engines/thread-order.js';
 import { GATEWAY_METRICS_BYTES } from '../gateway/gateway-metrics.js';
 import type { GatewayWorkerData } from '../gateway/gateway-worker.js';
+import { Backlog } from './backlog.js';
 import { LANE_STATUS_BYTES, LaneFieldIndex } from './lane-status.js';
 import type { GatewayRing, LaneWorkerData } from './lane-worker.js';
 import { describeGateway, describeLane, type Metric } from './metrics.js';
@@ -77,6 +78,7 @@ interface LaneThread {
   readonly status: Float64Array;
   readonly order: Int32Array;
   readonly producer: ProducerHandle;
+  readonly backlog: Backlog;
   supervised: Supervised | undefined;
   /** Sentences about partitions that are stopped since their log lost something. */
   losses: readonly string[];
@@ -336,8 +338,11 @@ class EmbeddedBackbone implements Backbone {
 
   #watchAdmission(): void {
     this.#admissionTimer = setInterval(() => {
-      const lag = Math.max(...this.#lanes.map((lane) => lane.status[LaneFieldIndex.lag_bytes]!));
-      Atomics.store(this.#admission, 0, lag > BACKLOG_BYTES_MAX ? 1 : 0);
+      const nowMs = now();
+      for (const { backlog, status } of this.#lanes) {
+        backlog.note(nowMs, status[LaneFieldIndex.bytes]!, status[LaneFieldIndex.lag_bytes]!);
+      }
+      Atomics.store(this.#admission, 0, this.#lanes.some(({ backlog }) => backlog.isTooFar) ? 1 : 0);
     }, ADMISSION_CHECK_MS);
     this.#admissionTimer.unref();
   }
@@ -364,7 +369,7 @@ class EmbeddedBackbone implements Backbone {
 
   metrics(): Metric[] {
     const metrics = this.#lanes.flatMap((lane) =>
-      describeLane(lane.stage, lane.number, lane.supervised?.restarts ?? 0, lane.status),
+      describeLane(lane.stage, lane.number, lane.supervised?.restarts ?? 0, lane.status, lane.backlog.ageMs),
     );
     for (const gateway of this.#gateways)
       metrics.push(...describeGateway(gateway.number, gateway.supervised?.restarts ?? 0, gateway.metrics));
@@ -456,6 +461,7 @@ function planThreads(options: BackboneOptions, partitions: number): { bells: Bel
     order: new Int32Array(shared(4)),
     producer,
     supervised: undefined,
+    backlog: new Backlog(),
     losses: [],
   });
   const plan = (producers: readonly ProducerHandle[]): { lanes: LaneThread[]; gateways: GatewayThread[] } => ({

@@ -25,7 +25,13 @@ const LANE_METRICS: Readonly<Record<LaneField, readonly [string, string]>> = {
   replayed_batches: ['dunlin_lane_replayed_batches_total', 'batches stepped over again after the last start'],
 };
 
-export function describeLane(stage: string, lane: number, restarts: number, status: Float64Array): Metric[] {
+export function describeLane(
+  stage: string,
+  lane: number,
+  restarts: number,
+  status: Float64Array,
+  behindMs: number,
+): Metric[] {
   const labels = { stage, lane: String(lane) };
   const metrics: Metric[] = LANE_FIELDS.map((field, i) => {
     const [name, help] = LANE_METRICS[field];
@@ -36,6 +42,12 @@ export function describeLane(stage: string, lane: number, restarts: number, stat
     help: 'times the lane was started again',
     labels,
     value: restarts,
+  });
+  metrics.push({
+    name: 'dunlin_lane_behind_ms',
+    help: 'for how long the log has had what the lane has not read',
+    labels,
+    value: Math.round(behindMs),
   });
   return metrics;
 }

@@ -15,7 +15,7 @@ function missing(names: readonly string[]): string[] {
 }
 
 test('the operating page names every metric', () => {
-  const lane = describeLane('conversation', 0, 0, new Float64Array(LANE_FIELDS.length)).map(({ name }) => name);
+  const lane = describeLane('conversation', 0, 0, new Float64Array(LANE_FIELDS.length), 0).map(({ name }) => name);
   const gateway = GATEWAY_FIELDS.map(([name]) => `dunlin_gateway_${name}`);
   assert.deepEqual(missing([...lane, ...gateway]), []);
 });

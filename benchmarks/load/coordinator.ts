@@ -100,6 +100,8 @@ export class LoadRun {
   readonly #outages: number[] = [];
   #finished = 0;
   #stopRequested = false;
+  /** Everything was answered and everybody connected when the verdict was reached. */
+  #isOver = false;
   #phase = 'connecting';
   #durationMs: number | undefined;
   #startMs = 0;
@@ -405,9 +407,10 @@ export class LoadRun {
     for (;;) {
       const isQuiet = await this.#waitFor(Math.max(0, untilMs - monotonicMs()), (totals) => this.#isQuiet(totals));
       const fromMs = monotonicMs();
-      const verdict = await this.#judgeAll();
+      const verdict = await this.#judgeAll(isQuiet);
       // What was seen as it happened stays; what the judge adds may be on its way still.
       const mayComeRight = verdict.violations.total > this.#last.violations.total;
+      this.#isOver = isQuiet;
       if (!mayComeRight || !isQuiet || monotonicMs() >= untilMs) return verdict;
       // Judging takes time with millions of messages: at most a fifth of all.
       await sleep(Math.max(WAIT_POLL_MS, 4 * (monotonicMs() - fromMs)));
@@ -419,11 +422,12 @@ export class LoadRun {
     return pending === 0 && !totals.isSending && totals.connections === this.#population.devices;
   }
 
-  async #judgeAll(): Promise<Verdict> {
+  /** What has not come yet is lost only if nothing is under way any more. */
+  async #judgeAll(isQuiescent: boolean): Promise<Verdict> {
     this.#summaries.clear();
     this.#tellAll({ type: 'summarise' });
     await this.#until(() => this.#summaries.size === this.#ports.length);
-    return judge([...this.#summaries.values()], { isQuiescent: true, areReceiptsComplete: true });
+    return judge([...this.#summaries.values()], { isQuiescent, areReceiptsComplete: isQuiescent });
   }
 
   async #finish(): Promise<void> {
@@ -450,7 +454,7 @@ export class LoadRun {
     const { trace, workload } = this.#plan;
     const result: LoadResult = {
       verdict: '',
-      ok: verdict.isClean && this.#last.inFlight === 0 && this.#last.waiting === 0,
+      ok: verdict.isClean && this.#isOver,
       sent: counters.sent,
       acked: counters.acked,
       delivered: counters.delivered,
@@ -480,6 +484,7 @@ export class LoadRun {
       rejected: nameRejections(rejected),
       unanswered: this.#last.inFlight,
       unsent: this.#last.waiting,
+      under_way: backlogOf(this.#last),
       reconnects: { planned: counters.plannedCuts, unplanned: counters.unplannedCuts, refused: counters.refused },
       cut_off_ms: describeOutages(this.#outages),
       connections: {

@@ -280,6 +280,21 @@ describe('whole runs', { concurrency: 4 }, () => {
     });
   });
 
+  test('what has not come when time is up is unfinished, and no violation', async () => {
+    await withServer({}, async (server) => {
+      const result = await load(planOf(server.url, { durationMs: 60_000, drainMs: 300 }), {
+        onInterval: ({ sent }, run) => {
+          if (sent < 100) return;
+          void server.stop();
+          run.stop();
+        },
+      });
+      assert.ok(!result.ok);
+      assert.equal(result.first_violation, null, explain(result));
+      assert.match(result.verdict, /^UNFINISHED after /);
+    });
+  });
+
   test('steps are made by whoever asks for them, and all of what they sent arrives', async () => {
     await withServer({}, async (server) => {
       const rates: number[] = [];

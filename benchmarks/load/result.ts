@@ -127,6 +127,8 @@ export interface LoadResult {
   unanswered: number;
   /** Arrivals that were never sent, because the run ended before they could be. */
   unsent: number;
+  /** Deliveries and SENT that were still to come when the drain was over. */
+  under_way: number;
   reconnects: { planned: number; unplanned: number; refused: number };
   /** How long connections that the server lost were without it; null if it lost none. */
   cut_off_ms: { cuts: number; median: number; max: number } | null;
@@ -177,7 +179,16 @@ export function describeMachine(): LoadResult['machine'] {
 export function verdictLine(
   result: Pick<
     LoadResult,
-    'ok' | 'sent' | 'delivered' | 'latency_ms' | 'violations' | 'first_violation' | 'unanswered' | 'unsent' | 'drain_s'
+    | 'ok'
+    | 'sent'
+    | 'delivered'
+    | 'latency_ms'
+    | 'violations'
+    | 'first_violation'
+    | 'unanswered'
+    | 'unsent'
+    | 'under_way'
+    | 'drain_s'
   >,
 ): string {
   if (result.ok) {
@@ -185,7 +196,7 @@ export function verdictLine(
     return `nothing lost, nothing doubled, all in order: ${formatCount(result.sent)} messages, ${formatCount(result.delivered)} deliveries${p99}`;
   }
   if (result.first_violation === null) {
-    return `UNFINISHED after ${result.drain_s} s of draining: ${formatCount(result.unanswered)} sends without an answer, ${formatCount(result.unsent)} not sent at all (${formatCount(result.sent)} messages, ${formatCount(result.delivered)} deliveries)`;
+    return `UNFINISHED after ${result.drain_s} s of draining: ${formatCount(result.unanswered)} sends without an answer, ${formatCount(result.unsent)} not sent at all, ${formatCount(result.under_way)} deliveries under way (${formatCount(result.sent)} messages, ${formatCount(result.delivered)} deliveries)`;
   }
   const counts = Object.entries(result.violations).map(([guarantee, count]) => `${guarantee} × ${formatCount(count)}`);
   const first = result.first_violation;
