@@ -115,7 +115,7 @@ function stageSweep(given: StageSweep, { isTiny, runs, progress }: BenchmarkOpti
   };
 }
 
-type Growth = Pick<SweepOptions, 'name' | 'unit' | 'counts' | 'points'>;
+type Growth = Pick<SweepOptions, 'name' | 'unit' | 'counts' | 'points' | 'note'>;
 
 /** Nobody is in many groups that are large: so many deliveries are outstanding at a time, whatever the members. */
 const DELIVERIES_OUTSTANDING = 16_000;
@@ -160,6 +160,7 @@ function growths(isTiny: boolean): Growth[] {
     },
     {
       name: 'connections, end to end',
+      note: 'the more connections share a rate, the fewer frames share a write to a socket: see writes in the table',
       unit: 'connections',
       counts: 'messages',
       points: some(CONNECTIONS).map((size) => ({ size, workload: { users: isTiny ? Math.min(size, 200) : size } })),

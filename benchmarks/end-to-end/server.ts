@@ -19,6 +19,8 @@ export interface Server {
   /** Processor time of all its threads so far, in seconds. */
   cpuSeconds(): number;
   residentBytes(): number;
+  /** WebSocket messages that it has sent to clients so far. */
+  writes(): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ export async function startServer(flags: readonly string[] = []): Promise<Server
     data,
     cpuSeconds: () => cpuSecondsOf(readFileSync(`/proc/${pid}/stat`, 'latin1')),
     residentBytes: () => residentBytesOf(readFileSync(`/proc/${pid}/status`, 'latin1')),
+    writes: async () => writesOf(await (await fetch(`${admin}/metrics`)).text()),
     stop: async () => {
       child.kill('SIGKILL');
       await exited;
@@ -52,6 +55,12 @@ export async function startServer(flags: readonly string[] = []): Promise<Server
 export function cpuSecondsOf(stat: string): number {
   const fields = stat.replace(/^.*\) /s, '').split(' ');
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+/** Of all gateways, out of what `/metrics` says. */
+export function writesOf(metrics: string): number {
+  const counts = metrics.matchAll(/^dunlin_gateway_writes_out_total\{.*\} (\d+)$/gm);
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
 export function residentBytesOf(status: string): number {

@@ -29,6 +29,8 @@ export interface SweepOptions {
   readonly unit: string;
   readonly counts: 'messages' | 'deliveries';
   readonly points: readonly SweepPoint[];
+  /** What the large end is to be read with. */
+  readonly note?: string;
   readonly isTiny: boolean;
   readonly runs: number;
   readonly progress: (sentence: string) => void;
@@ -104,7 +106,7 @@ function summarise(options: SweepOptions, steps: readonly WorldStep[][], hash: s
   const { name, unit, counts, points } = options;
   const one = counts === 'messages' ? 'message' : 'delivery';
   const [small, large] = [points[0]!, points.at(-1)!];
-  const note = generatorNote(steps.flat());
+  const note = [options.note ?? [], generatorNote(steps.flat())].flat().join('; ');
   const rates = (of: readonly WorldStep[]): number[] => of.map((step) => rateOf(options, step));
   const costs = (of: readonly WorldStep[]): number[] => of.map((step) => costOf(options, step));
   const against = `at ${formatCount(small.size)} ${unit}`;
@@ -149,6 +151,7 @@ function summarise(options: SweepOptions, steps: readonly WorldStep[][], hash: s
           'messages a second',
           'deliveries a second',
           `server µs a ${one}`,
+          `socket writes a ${one}`,
           'server cores',
           'generator cores',
         ],
@@ -159,6 +162,7 @@ function summarise(options: SweepOptions, steps: readonly WorldStep[][], hash: s
             median(of.map((step) => step.acked_per_s)),
             median(of.map((step) => step.delivered_per_s)),
             Number(median(costs(of)).toFixed(2)),
+            Number(median(of.map((step) => step.server_writes_per_s / rateOf(options, step))).toFixed(2)),
             Number(median(of.map((step) => step.server_cpu)).toFixed(2)),
             Number(median(of.map((step) => step.generator_cpu_of_all)).toFixed(2)),
           ];

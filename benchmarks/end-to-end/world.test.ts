@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StepFigures } from '../load/result.js';
-import { cpuSecondsOf, residentBytesOf } from './server.js';
+import { cpuSecondsOf, residentBytesOf, writesOf } from './server.js';
 import { generatorNote, hashOf } from './world.js';
 
 const STEP: StepFigures = {
@@ -36,6 +36,14 @@ test('processor time and memory as the system tells them, whatever the process i
   const stat = '7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 130 0 0 20 0 11 0 1 2 3';
   assert.equal(cpuSecondsOf(stat), 3.8);
   assert.equal(residentBytesOf('Name:\tnode\nVmRSS:\t  2048 kB\nRssAnon:\t 1 kB\n'), 2 * 2 ** 20);
+});
+
+test('writes of all gateways, and of nothing else', () => {
+  const lines = ['# TYPE dunlin_gateway_writes_out_total counter'];
+  for (const [gateway, count] of [20, 22].entries())
+    lines.push(`dunlin_gateway_writes_out_total{gateway="${gateway}"} ${count}`);
+  lines.push('dunlin_gateway_frames_out_total{gateway="0"} 7');
+  assert.equal(writesOf(lines.join('\n')), 42);
 });
 
 test('a message that was lost or doubled makes another hash', () => {

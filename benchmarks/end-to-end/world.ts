@@ -29,6 +29,8 @@ const BUSY_SHARE = 0.25;
 export interface WorldStep extends StepFigures {
   /** Processor time of the server in the measured part, as a share of a core. */
   readonly server_cpu: number;
+  /** WebSocket messages to clients. */
+  readonly server_writes_per_s: number;
 }
 
 export interface WorldOptions {
@@ -110,19 +112,22 @@ export class World {
   async step(options: StepOptions): Promise<WorldStep> {
     let cpu = this.#server.cpuSeconds();
     let fromMs = performance.now();
+    let writesBefore: Promise<number> | undefined;
     const figures = await this.#stepper.step({
       ackedMin: ACKED_MIN,
       ...options,
       measures: () => {
         cpu = this.#server.cpuSeconds();
         fromMs = performance.now();
+        writesBefore = this.#server.writes();
       },
     });
     // The system counts in ticks.
     const cpuSeconds = Math.max(1 / TICKS_PER_SECOND, this.#server.cpuSeconds() - cpu);
-    const server_cpu = (cpuSeconds * 1_000) / (performance.now() - fromMs);
+    const seconds = (performance.now() - fromMs) / 1_000;
+    const writes = (await this.#server.writes()) - ((await writesBefore) ?? 0);
     this.#steps.push(figures);
-    return { ...figures, server_cpu };
+    return { ...figures, server_cpu: cpuSeconds / seconds, server_writes_per_s: Math.round(writes / seconds) };
   }
 
   /** Waits until all that was sent has arrived; throws if it does not. */
