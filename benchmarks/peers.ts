@@ -18,7 +18,9 @@ import { planReplay } from './peers/replay.js';
 
 const RATIO_MIN = 10;
 const UNIT = 'messages a second a core';
-const TRACE_FILE = fileURLToPath(new URL('../../../shared/data/chat-trace.csv.gz', import.meta.url));
+/** Of real chats: the one beside the repository, unless another one is named. */
+const TRACE_FILE =
+  process.env['DUNLIN_TRACE'] ?? fileURLToPath(new URL('../../../shared/data/chat-trace.csv.gz', import.meta.url));
 const REPLAYED = 2_000;
 const REPLAY_SECONDS = 4;
 const KAFKA_RECORDS = 500_000;
@@ -97,7 +99,7 @@ async function prepareAll(peers: readonly Peer[], progress: Progress): Promise<O
 }
 
 async function replayAll(outcomes: readonly Outcome[], users: number, progress: Progress): Promise<string> {
-  if (!existsSync(TRACE_FILE)) return 'left out: there is no ../shared/data/chat-trace.csv.gz';
+  if (!existsSync(TRACE_FILE)) return 'left out: no ../shared/data/chat-trace.csv.gz, and DUNLIN_TRACE names no other';
   const plan = planReplay(await readTrace(TRACE_FILE), REPLAYED, users, REPLAY_SECONDS);
   for (const outcome of outcomes.filter(({ peer }) => peer.hasGroups)) {
     await attempt(outcome, 'replay', progress, async () => {

@@ -29,7 +29,7 @@ export const natsSynced: Peer = {
   ...natsPeer('always'),
   name: 'NATS JetStream, synced',
   durability: 'synced',
-  window: 8,
+  window: 32,
   setting: `file storage, sync_interval: always, ${STREAMS} streams so that syncs run beside each other; consumers in memory, ack all`,
 };
 

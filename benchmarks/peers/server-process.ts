@@ -6,8 +6,8 @@ import { join } from 'node:path';
 
 /** A server that does not take connections by then is left out. */
 const START_MS_MAX = 60_000;
-/** A server that does not go by itself is killed. */
-const STOP_MS_MAX = 8_000;
+/** A server that does not go by itself is killed: what it still had to do is thrown away with its directory. */
+const STOP_MS_MAX = 2_000;
 const PROBE_PAUSE_MS = 20;
 /** Of what a server said, kept for the reason of a failure. */
 const SAID_BYTES_MAX = 2_000;
