@@ -10,7 +10,7 @@ import { readTrace } from './load/trace.js';
 import { PEERS, TINY_PEERS } from './peers/all.js';
 import { BODY_BYTES } from './peers/body.js';
 import { dunlin } from './peers/dunlin.js';
-import type { Faults, OpenLoop } from './peers/fleet.js';
+import { DRAIN_MS_MAX, type Faults, type OpenLoop } from './peers/fleet.js';
 import { KAFKA, KAFKA_LINES, type KafkaRun, measureKafka, prepareKafka } from './peers/kafka.js';
 import { freePorts, measureIdle, measureReplay, measureRound, type Round, type Sizes } from './peers/measure.js';
 import type { Peer } from './peers/peer.js';
@@ -29,9 +29,9 @@ const SIZES: Sizes = {
   users: 400,
   exchanged: 10,
   windowMax: 1_024,
-  warmUpSeconds: 1.5,
-  seconds: 2.5,
-  openLoopSeconds: 4,
+  warmUpSeconds: 1,
+  seconds: 2,
+  openLoopSeconds: 3,
   burst: 16,
   idleConnections: 3_000,
   settleMs: 1_500,
@@ -199,9 +199,18 @@ function figureOf({ peer, rounds }: Outcome): Figure {
   });
 }
 
+/** A fault as a person reads it. */
+const FAULT_WORDS: Readonly<Record<keyof Faults, string>> = {
+  lost: `undelivered after ${DRAIN_MS_MAX / 1_000} s`,
+  unacked: `unacknowledged after ${DRAIN_MS_MAX / 1_000} s`,
+  doubled: 'doubled',
+  misordered: 'out of order',
+  damaged: 'damaged',
+};
+
 function describeFaults(faults: Faults): string {
-  const found = Object.entries(faults).filter(([, count]) => count > 0);
-  return found.length === 0 ? 'none' : found.map(([name, count]) => `${count} ${name}`).join(', ');
+  const found = (Object.keys(FAULT_WORDS) as (keyof Faults)[]).filter((fault) => faults[fault] > 0);
+  return found.map((fault) => `${faults[fault]} ${FAULT_WORDS[fault]}`).join(', ') || 'none';
 }
 
 function lineCount({ configuration }: Round): number {

@@ -37,5 +37,8 @@ test('a body of which one byte is another one, or that ends early, is not taken'
       assert.ok(!readBody(bytes, read));
     }),
   );
+  const zeros = makeBody({ sender: 0, conversation: 0, serial: 0, dueMs: 0 });
+  zeros[0] = 0x3a;
+  assert.ok(!readBody(zeros, empty()));
   assert.ok(!readBody(makeBody({ sender: 1, conversation: 1, serial: 1, dueMs: 1 }).subarray(0, 43), empty()));
 });

@@ -54,6 +54,8 @@ export function readBody(bytes: Uint8Array, body: Body): boolean {
   const high = readHex(bytes, 24, 4);
   const low = readHex(bytes, 28, 8);
   body.dueMs = (high * 2 ** 32 + low) / 1_000;
+  // The checksum takes what is no number for 0.
+  if (Number.isNaN(body.sender + body.conversation + body.serial + body.dueMs)) return false;
   if (readHex(bytes, 36, 8) !== checksum(body.sender, body.conversation, body.serial, high, low)) return false;
   return filler.compare(bytes, HEAD_BYTES, bytes.length, 0, bytes.length - HEAD_BYTES) === 0;
 }

@@ -64,7 +64,7 @@ async function start({ directory, port }: Place): Promise<PeerServer> {
   };
 }
 
-class CentrifugeConnection implements PeerConnection {
+export class CentrifugeConnection implements PeerConnection {
   readonly #events: PeerEvents;
   #socket!: LoadSocket;
   readonly #reader = new ProtobufReader();

@@ -133,7 +133,7 @@ const GREATER = 0x3e;
 const SLASH = 0x2f;
 const BODY = '<body>';
 
-class XmppConnection implements PeerConnection {
+export class XmppConnection implements PeerConnection {
   readonly #events: PeerEvents;
   readonly #user: number;
   #text!: TextConnection;

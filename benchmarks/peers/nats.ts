@@ -109,7 +109,7 @@ function subjectOf(kind: 'user' | 'group', id: number): string {
 /** Subscriptions of a connection. */
 const Sid = { ACK: '1', DELIVERY: '2', ANSWER: '3' } as const;
 
-class NatsConnection implements PeerConnection {
+export class NatsConnection implements PeerConnection {
   readonly #events: PeerEvents;
   #text!: TextConnection;
   readonly #user: number;

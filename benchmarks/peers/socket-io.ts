@@ -67,7 +67,7 @@ const Packet = { CONNECT: 0, EVENT: 2, ACK: 3, CONNECT_ERROR: 4 } as const;
 const BODY_AT = '42["message","'.length;
 const TAIL_BYTES = 2;
 
-class SocketIoConnection implements PeerConnection {
+export class SocketIoConnection implements PeerConnection {
   readonly #events: PeerEvents;
   readonly #user: number;
   #socket!: LoadSocket;
