@@ -10,7 +10,7 @@ import { Prng } from '../core/prng.js';
 import type { InjectedAppend } from '../engines/append-queues.js';
 import { MemoryLog } from '../engines/log-memory.js';
 import { MemoryContents } from '../engines/store-memory.js';
-import { decodeEpoch, decodeMeta } from '../pipelines/checkpoint.js';
+import { decodeEpoch, decodeMeta, keyAfter } from '../pipelines/checkpoint.js';
 import { BrokerCluster, type ClusterLoss } from './broker-cluster.js';
 import { type BrokerLink, BrokerLinks } from './broker-links.js';
 import { ANYBODY } from './broker-network.js';
@@ -360,6 +360,9 @@ export class Backbone {
       case 'lane-crash':
         this.lanes[event.lane]?.die('told to');
         return true;
+      case 'offset-zero':
+        this.#forgetOffset(event.lane);
+        return true;
       case 'lane-pause':
         this.lanes[event.lane]?.pause(event.for);
         return true;
@@ -412,6 +415,17 @@ export class Backbone {
         return true;
       default:
         return this.#cluster !== undefined && breakBroker(this.#cluster, event as BrokerFault);
+    }
+  }
+
+  /** User lanes have cold data besides, which the log alone does not bring back. */
+  #forgetOffset(number: number): void {
+    const lane = this.lanes[number];
+    if (lane === undefined || lane.isUser) return;
+    lane.die('its offset reads as zero');
+    for (const partition of lane.place.partitions) {
+      const begin = metaKey(StageId.CONVERSATION, partition);
+      this.contents.apply({ expect: [], clear: [{ begin, end: keyAfter(begin) }], puts: [] });
     }
   }
 

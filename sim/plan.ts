@@ -102,6 +102,8 @@ export type FaultEvent =
   | { readonly fault: 'gateway-crash'; readonly at: number; readonly gateway: number }
   | { readonly fault: 'gateway-drain'; readonly at: number; readonly gateway: number }
   | { readonly fault: 'lane-crash'; readonly at: number; readonly lane: number }
+  /** A conversation lane dies, and what its partitions had committed reads as nothing, offset and state: worlds do not draw it. */
+  | { readonly fault: 'offset-zero'; readonly at: number; readonly lane: number }
   | { readonly fault: 'lane-pause'; readonly at: number; readonly lane: number; readonly for: number }
   /** Another lane takes over while this one hangs; then it goes on as if nothing had happened. */
   | { readonly fault: 'lane-takeover'; readonly at: number; readonly lane: number; readonly for: number }

@@ -92,6 +92,7 @@ export const FAULT_FIELDS: {
   'gateway-crash': { gateway },
   'gateway-drain': { gateway },
   'lane-crash': { lane },
+  'offset-zero': { lane },
   'lane-pause': { lane, for: length },
   'lane-takeover': { lane, for: length },
   kill: {},

@@ -4,13 +4,14 @@ import { type ErrorCode, ErrorCodes } from '../../core/errors.js';
 import { At, Kind, readU53 } from '../../core/frame.js';
 import { highWord, isUserId, lowWord, numberOfDevice, userOfDevice } from '../../core/ids.js';
 import { makeBlob } from './blobs.js';
-import { keepAlone, resetFrame, sendLive } from './deliver.js';
+import { answerBefore, answerBlock, awaitAnswer } from './block-answers.js';
+import { resetFrame, sendLive } from './deliver.js';
 import { appendEntry } from './inbox.js';
 import { BlockAt, UserAt, UserFlag } from './rows.js';
 import { findDevice } from './sessions.js';
 import type { UserState } from './state.js';
 
-/** BLOCK: `convB` a user, `extra` 1 block, 0 unblock. Answered with BLOCK, or REJECT to the asking device, in the inbox. */
+/** BLOCK: `convB` a user, `extra` 1 block, 0 unblock. Answered with BLOCK (block-answers.ts), or REJECT to the asking device, in the inbox. */
 export function block(state: UserState, batch: Batch, at: number): void {
   const { view } = batch;
   const device = readU53(view, at + At.DEVICE);
@@ -30,14 +31,10 @@ export function block(state: UserState, batch: Batch, at: number): void {
     reject(state, user, batch, at, ErrorCodes.TOO_MANY_BLOCKS);
     return;
   }
-  if (wanted === 0) removeBlock(state, user, other);
-  const frame = resetFrame(state.scratch, Kind.BLOCK);
-  frame.convB = other;
-  frame.device = device;
-  frame.time = state.nowMs;
-  frame.extra = wanted;
-  // It does not expire: a device that comes back after the queue's time, and is still registered, must not go on with an old list.
-  keepAlone(state, user, makeBlob(state, frame, 0));
+  if (wanted === 1) return awaitAnswer(state, device, other);
+  answerBefore(state, me, other);
+  removeBlock(state, user, other);
+  answerBlock(state, device, other, wanted);
 }
 
 function reject(state: UserState, user: number, batch: Batch, at: number, error: ErrorCode): void {

@@ -32,6 +32,8 @@ const BLOB_BYTES = 33;
 const FRAGMENT_BYTES_MIN = 1_024;
 /** Entries in one record. */
 const ENTRIES_MAX = 512;
+/** The same of answers to blocks. */
+const ANSWERS_MAX = 1_024;
 
 /** Writes everything that changed since the last call. */
 export function exportDirty(state: UserState, sink: ChunkSink): void {
@@ -41,6 +43,7 @@ export function exportDirty(state: UserState, sink: ChunkSink): void {
   if (state.partitionDirty) {
     writePartition(state, writer);
     writeWindow(state, writer);
+    writeBlockAnswers(state, writer);
   }
   for (let i = 0; i < state.droppedEntries.length; i += 2) {
     writer.begin(RecordType.DROP_ENTRY, 17);
@@ -78,6 +81,7 @@ export function exportPart(state: UserState, cursor: number, bytes: number, sink
   if (cursor === 0) {
     writePartition(state, writer);
     writeWindow(state, writer);
+    writeBlockAnswers(state, writer);
   }
   let row = cursor;
   for (; row < state.users.rowLimit && writer.total < bytes; row++) {
@@ -107,6 +111,21 @@ function writePartition(state: UserState, writer: RecordWriter): void {
 function writeWindow(state: UserState, writer: RecordWriter): void {
   writer.begin(RecordType.WINDOW, 5);
   writer.u32(state.generationWindow);
+}
+
+function writeBlockAnswers(state: UserState, writer: RecordWriter): void {
+  const { blockAnswers } = state;
+  for (let from = 0; from === 0 || from < blockAnswers.length; from += ANSWERS_MAX) {
+    const some = blockAnswers.slice(from, from + ANSWERS_MAX);
+    writer.begin(RecordType.BLOCK_ANSWERS, 4 + some.length * 24);
+    writer.u8(from === 0 ? 1 : 0);
+    writer.u16(some.length);
+    for (const { device, other, offset } of some) {
+      writer.u64(device);
+      writer.u64(other);
+      writer.u64(offset);
+    }
+  }
 }
 
 function writeUser(state: UserState, writer: RecordWriter, user: number): void {

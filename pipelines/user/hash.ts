@@ -1,5 +1,5 @@
 /** A hash of the logical state: independent of row numbers, of what is shared in memory, and of what was exported. */
-import { mix32 } from '../../core/ids.js';
+import { highWord, lowWord, mix32 } from '../../core/ids.js';
 import { frameAt } from './blobs.js';
 import {
   BlobAt,
@@ -54,6 +54,9 @@ export function hashState(state: UserState): number {
   let h = add(add(0, state.generation), state.generationWindow);
   for (let source = 0; source < state.conversationPartitions; source++) {
     h = add(add(h, state.seenSeq[source]!), state.seenIndex[source]!);
+  }
+  for (const { device, other, offset } of state.blockAnswers) {
+    for (const value of [device, other, offset]) h = add(add(h, lowWord(value)), highWord(value));
   }
   // A sum, so that the order of the users does not count.
   let users = 0;

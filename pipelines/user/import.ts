@@ -50,6 +50,7 @@ export class Importer {
       this.#state.generationWindow = reader.u32();
       return;
     }
+    if (type === RecordType.BLOCK_ANSWERS) return readBlockAnswers(state, reader);
     const id = reader.u64();
     const user = state.ensureUser(lowWord(id), highWord(id));
     switch (type) {
@@ -193,6 +194,14 @@ function readUnsynced(state: UserState, user: number, reader: RecordReader): voi
   for (let n = 0; n < count; n++) {
     const device = findDevice(state, user, reader.u8());
     awaitSync(state, user, device, reader.u64());
+  }
+}
+
+function readBlockAnswers(state: UserState, reader: RecordReader): void {
+  if (reader.u8() === 1) state.blockAnswers.length = 0;
+  const count = reader.u16();
+  for (let n = 0; n < count; n++) {
+    state.blockAnswers.push({ device: reader.u64(), other: reader.u64(), offset: reader.u64() });
   }
 }
 

@@ -10,6 +10,7 @@ import { numberOfDevice, userOfDevice } from '../../core/ids.js';
 import { DEVICE_KEY_FACTOR, FRAME_HEADER_BYTES } from '../../core/limits.js';
 import { Mark, reached } from '../../core/probe.js';
 import type { KeySink } from '../../core/stage.js';
+import { answerSynced } from './block-answers.js';
 import { namePiece } from './catch-up.js';
 import { resetFrame } from './deliver.js';
 import { DeviceAt, getPair, setPair } from './rows.js';
@@ -80,6 +81,7 @@ export function takeSynced(state: UserState, batch: Batch, at: number): void {
       welcome(state, user, device);
     } else reached(Mark.NEW_DEVICE_LEFT_BEFORE_IT_WAS_SYNCED);
   }
+  answerSynced(state, end);
   if (state.syncWantedAt < end) sayAgain(state, end);
 }
 

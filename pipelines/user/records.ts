@@ -17,6 +17,7 @@
  * DROP_ENTRY    u64 user · u64 position
  * DROP_CHUNK    u64 user · u32 serial
  * WINDOW        u32 window in which the generation began                           left out: 0
+ * BLOCK_ANSWERS u8 1: replaces the list, 0: adds to it · u16 n · n × u64 device key, other, offset
  * UNSYNCED      u64 user · u8 n · n × (u8 device number, u64 offset)               follows USER, which clears the list
  * ```
  *
@@ -42,6 +43,7 @@ export const RecordType = {
   DROP_CHUNK: 10,
   UNSYNCED: 11,
   WINDOW: 12,
+  BLOCK_ANSWERS: 13,
 } as const;
 
 /** Fills chunks with records. */

@@ -28,6 +28,7 @@ import { LinearMemory } from '../../core/memory.js';
 import type { Fetched, Out } from '../../core/stage.js';
 import { Table } from '../../core/table.js';
 import { Alarms } from './alarms.js';
+import type { BlockAnswer } from './block-answers.js';
 import { Marks } from './marks.js';
 import { Pool } from './pool.js';
 import { ReceiptIndex } from './receipt-index.js';
@@ -148,6 +149,8 @@ export class UserState {
   readonly receipts = new ReceiptIndex(this.memory);
   /** Devices whose registration is not known to be on the disk: key and offset, in order of offset. */
   readonly newcomers = new Map<number, number>();
+  /** Answers to blocks that wait for the disk, in order of offset. */
+  readonly blockAnswers: BlockAnswer[] = [];
   readonly counters: UserCounters = {
     repeatedBatches: 0,
     ignoredFrames: 0,
@@ -201,11 +204,12 @@ export class UserState {
     this.seenIndex = new Float64Array(options.conversationPartitions).fill(-1);
   }
 
-  /** Offset of the first batch that registered a device and is not known to be on the disk, or Infinity. */
+  /** Offset of the first batch that registered a device, or blocked somebody, and is not known to be on the disk; or Infinity. */
   get syncWantedAt(): number {
-    if (this.newcomers.size === 0) return Infinity;
+    const answer = this.blockAnswers[0]?.offset ?? Infinity;
+    if (this.newcomers.size === 0) return answer;
     const [first] = this.newcomers.values();
-    return first!;
+    return Math.min(first!, answer);
   }
 
   /** The user's row, or 0. */
