@@ -71,7 +71,7 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'if (sourceSeq < seen || (sourceSeq === seen && index <= state.seenIndex[source])) {',
     to: 'if (false) {',
     guarantees: [...ORDER, 'G7'],
-    firstSeed: 901,
+    firstSeed: 1_201,
   },
   {
     name: 'dedupe of fan-out is forgotten at a restart',
@@ -109,17 +109,11 @@ export const MUTANTS: readonly Mutant[] = [
     guarantees: ['G10'],
   },
   {
-    name: 'blocks take effect before they are on the disk',
-    file: 'gateway/inbound.js',
-    from: 'const partition = partitionOfUser(userOfDevice(session.device), conversationPartitions);\n                if (!this.#append(session, Topic.CONVERSATION,',
-    to: 'const partition = partitionOfUser(userOfDevice(session.device), userPartitions);\n                if (!this.#append(session, Topic.USER,',
-    guarantees: ['G10', 'G13'],
-  },
-  {
     name: 'a new owner begins no new generation of positions',
     file: 'pipelines/user/stage.js',
     from: 'state.generation = Math.max(state.generation, generation);',
     to: '',
+    firstSeed: 201,
     guarantees: ORDER,
   },
   {
@@ -127,7 +121,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/lane.js',
     from: 'return this.#state !== LaneState.RECOVERING && this.#durable[this.#topic] >= this.#announcements;',
     to: 'return true;',
-    firstSeed: 1_101,
+    firstSeed: 1_301,
     guarantees: ORDER,
   },
   {
@@ -147,8 +141,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the offset is committed without the state',
     file: 'pipelines/partition.js',
-    from: '            chunks.push(chunk.slice());\n            bytes += chunk.length;\n        });\n        const cold',
-    to: '            if (chunks.length > 0) chunks.push(chunk.slice());\n            bytes += chunk.length;\n        });\n        const cold',
+    from: '                chunks.push(chunk.slice());\n                bytes',
+    to: '                if (chunks.length > 0) chunks.push(chunk.slice());\n                bytes',
     guarantees: [...ORDER, 'G7', 'G13', 'G15', 'crash'],
   },
   {
@@ -182,8 +176,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the client takes a message twice',
     file: 'client/core.js',
-    from: '            this.#deliver(frame.inbox, false, nowMs);\n            return false;\n        }\n        if (frame.kind',
-    to: '            return true;\n        }\n        if (frame.kind',
+    from: '            this.#inbox.deliver(frame.inbox, false, nowMs);\n            return false;',
+    to: '            return true;',
     guarantees: ORDER,
   },
   {
@@ -232,8 +226,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'presence is not throttled',
     file: 'pipelines/user/updates.js',
-    from: 'if (u32[user + UserAt.WINDOW_UPDATES] >= limits.presenceUpdatesPerWindow || ',
-    to: 'if (',
+    from: 'u32[user + UserAt.WINDOW_UPDATES] >= limits.presenceUpdatesPerWindow ||',
+    to: '',
     guarantees: ['G12'],
   },
   {
@@ -280,7 +274,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restarted client does not know what it had sent',
-    file: 'client/core.js',
+    file: 'client/saved-state.js',
     from: 'transmissions: wasSent ? 1 : 0',
     to: 'transmissions: 0',
     guarantees: [...ORDER, 'G15'],
