@@ -152,9 +152,13 @@ const NOTE_DIRTY: u32 = 0;
 const NOTE_ALARM: u32 = 1;
 const NOTE_DROPPED: u32 = 2;
 const OUTPUTS_MAX: u32 = 4_096;
-/** Conversations that one ACK reports. */
-const MARKS_MAX: u32 = 64;
+/** Conversations that one ACK reports: their frames fit into one area. */
+const MARKS_MAX: u32 = 256;
 const MARK_BYTES: u32 = 24;
+/** Where a conversation's mark is: its number below the round that it is of; slots of earlier rounds are empty. */
+const MARK_SLOTS_SHIFT: u32 = 10;
+const MARK_SLOTS: u32 = 1 << MARK_SLOTS_SHIFT;
+const ROUND_SHIFT: u32 = 9;
 /** Sums of a run, as f64: see `tell`. */
 const SUMS: u32 = 8;
 
@@ -184,6 +188,8 @@ let gatewaysOfEntry: usize = 0;
 let notes: usize = 0;
 let outputs: usize = 0;
 let marks: usize = 0;
+let markSlots: usize = 0;
+let markRound: u32 = 0;
 let sums: usize = 0;
 /** Where the sum of what walks read only to have it near is put, so that it is read. */
 let sink: usize = 0;
@@ -233,6 +239,7 @@ export function scratchBytes(): u32 {
     NOTES_MAX * NOTE_BYTES +
     OUTPUTS_MAX * 4 +
     MARKS_MAX * MARK_BYTES +
+    MARK_SLOTS * 4 +
     (SUMS + 1) * 8
   );
 }
@@ -259,7 +266,8 @@ export function configure(
   notes = gatewaysOfEntry + GATEWAYS * 4;
   outputs = notes + NOTES_MAX * NOTE_BYTES;
   marks = outputs + OUTPUTS_MAX * 4;
-  sums = marks + MARKS_MAX * MARK_BYTES;
+  markSlots = marks + MARKS_MAX * MARK_BYTES;
+  sums = markSlots + MARK_SLOTS * 4;
   sink = sums + SUMS * 8;
   areaBytes = bytesOfArea;
   conversationPartitions = partitions;
@@ -990,7 +998,7 @@ function freeAcknowledged(user: usize): void {
 
 /** As `markHot`, from both ends at once. False: that is for the plain code. */
 function markEntries(user: usize, from: u64, to: u64): bool {
-  markCount = 0;
+  beginMarks();
   let front: usize = load<u32>(user, USER_FIRST_ENTRY) << 2;
   let back: usize = load<u32>(user, USER_LAST_ENTRY) << 2;
   while (front !== 0 && back !== 0) {
@@ -1013,18 +1021,33 @@ function markRun(first: usize, direction: usize, from: u64, to: u64): bool {
   return true;
 }
 
+function beginMarks(): void {
+  markCount = 0;
+  if (++markRound >>> (32 - ROUND_SHIFT) === 0) return;
+  memory.fill(markSlots, 0, MARK_SLOTS * 4);
+  markRound = 1;
+}
+
 /** The highest sequence of each conversation, in order of first mention; ids as the frame has them. */
 function mark(frame: usize): bool {
   const a = load<u64>(frame, AT_CONV_A);
   const b = load<u64>(frame, AT_CONV_B);
   const seq = bswap<u32>(load<u32>(frame, AT_SEQ));
-  const last = marks + markCount * MARK_BYTES;
-  for (let at = marks; at < last; at += MARK_BYTES) {
-    if (load<u64>(at) !== a || load<u64>(at, 8) !== b) continue;
-    store<u32>(at, max(load<u32>(at, 16), seq), 16);
-    return true;
+  // A device acknowledges many conversations at once when much comes: a look at each mark would cost more than all else here.
+  let slot = <u32>(((a * 0x1e3779b97f4a7d) ^ (b * 0x12b2ae3d27d4eb)) >>> (64 - MARK_SLOTS_SHIFT));
+  for (;;) {
+    const found = load<u32>(markSlots + (slot << 2));
+    if (found >>> ROUND_SHIFT !== markRound) break;
+    const at = marks + (found & ((1 << ROUND_SHIFT) - 1)) * MARK_BYTES;
+    if (load<u64>(at) === a && load<u64>(at, 8) === b) {
+      store<u32>(at, max(load<u32>(at, 16), seq), 16);
+      return true;
+    }
+    slot = (slot + 1) & (MARK_SLOTS - 1);
   }
   if (markCount === MARKS_MAX || (bswap<u64>(a) | bswap<u64>(b)) >>> EXACT_BITS !== 0) return false;
+  store<u32>(markSlots + (slot << 2), (markRound << ROUND_SHIFT) | markCount);
+  const last = marks + markCount * MARK_BYTES;
   markCount++;
   store<u64>(last, a);
   store<u64>(last, b, 8);
