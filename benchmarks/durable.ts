@@ -8,43 +8,53 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FRAME_HEADER_BYTES } from '../core/limits.js';
-import { type Benchmark, type BenchmarkOptions, type Figure, type Measured, makeFigure } from './harness/result.js';
+import { COPIES } from '../pipelines/copies.js';
+import {
+  type Benchmark,
+  type BenchmarkOptions,
+  type Figure,
+  type Measured,
+  makeFigure,
+  median,
+  type Table,
+} from './harness/result.js';
 import { FRAMES_A_MESSAGE, makeChunk } from './ingest/messages.js';
 import { startBare } from './ingest/receivers.js';
 import { Sender } from './ingest/sender.js';
 import { runDisk } from './log.js';
-import { Session, type Workload } from './moonshot/session.js';
+import { type Run, Session, type Workload } from './moonshot/session.js';
 
 const MB = 1e6;
 const REACH = 0.6;
 const SEED = 7;
 
-type Sizes = Omit<Workload, 'payloadBytes'>;
+type Sizes = Omit<Workload, 'payloadBytes' | 'users' | 'window'>;
 
 interface Length {
   readonly payloadBytes: number;
+  readonly users: number;
+  /** Of each user, without an answer: all of them together stay well below what makes a server refuse sends. */
+  readonly window: number;
   /** WebSocket messages of every device in a run, and before the first. */
   readonly bursts: number;
   readonly warmUpBursts: number;
 }
 
 const SIZES: Sizes = {
-  users: 160,
   groups: 2_000,
   seed: SEED,
   burst: FRAMES_A_MESSAGE,
-  window: 128,
   groupPercent: 20,
   cuts: 0,
 };
-const TINY: Sizes = { ...SIZES, users: 12, groups: 10 };
+const TINY: Sizes = { ...SIZES, groups: 10 };
 
 /** Ciphertexts as most chats have them, and as long as a picture's preview. */
 const LENGTHS: readonly Length[] = [
-  { payloadBytes: 120, bursts: 150, warmUpBursts: 100 },
-  { payloadBytes: 4_096, bursts: 20, warmUpBursts: 20 },
+  { payloadBytes: 120, users: 160, window: 128, bursts: 150, warmUpBursts: 100 },
+  { payloadBytes: 4_096, users: 80, window: 32, bursts: 40, warmUpBursts: 40 },
 ];
-const TINY_BURSTS = { bursts: 3, warmUpBursts: 1 };
+const TINY_LENGTH = { users: 12, bursts: 3, warmUpBursts: 1 };
 
 /** MB a second of frames that came back, as many as `bytes`. */
 async function runEcho(bytes: number, connections: number, payloadBytes: number): Promise<number> {
@@ -74,14 +84,15 @@ function runDiskOnce(bytes: number): number {
 }
 
 async function measureWith(
-  { payloadBytes, bursts, warmUpBursts }: Length,
-  workload: Sizes,
+  { bursts, warmUpBursts, ...length }: Length,
+  sizes: Sizes,
   { runs, progress }: BenchmarkOptions,
-): Promise<readonly Figure[]> {
+): Promise<{ readonly figures: readonly Figure[]; readonly table: Table }> {
+  const { payloadBytes, users } = length;
   const frameBytes = FRAME_HEADER_BYTES + payloadBytes;
-  const session = await Session.start({ ...workload, payloadBytes }, 'disk');
+  const session = await Session.start({ ...sizes, ...length }, 'disk');
   const ours: number[] = [];
-  const rates: number[] = [];
+  const done: Run[] = [];
   const disks: number[] = [];
   const echoes: number[] = [];
   let hash = 0;
@@ -90,10 +101,10 @@ async function measureWith(
     for (let n = 0; n < runs; n++) {
       const run = await session.run(bursts);
       hash = run.hash;
-      rates.push(run.perSecond);
+      done.push(run);
       ours.push((run.perSecond * frameBytes) / MB);
       disks.push(runDiskOnce(run.messages * frameBytes));
-      echoes.push(await runEcho(run.messages * frameBytes, workload.users, payloadBytes));
+      echoes.push(await runEcho(run.messages * frameBytes, users, payloadBytes));
       progress(
         `${payloadBytes} bytes: ${ours[n]!.toFixed(1)} MB/s, disk ${disks[n]!.toFixed(1)}, echo ${echoes[n]!.toFixed(1)}`,
       );
@@ -103,7 +114,7 @@ async function measureWith(
   }
   const what = `messages of ${payloadBytes} bytes, 16 a WebSocket message`;
   const shown = hash.toString(16);
-  return [
+  const figures = [
     makeFigure({
       name: `socket to synced disk to socket, ${what}`,
       unit: 'MB/s',
@@ -121,21 +132,39 @@ async function measureWith(
       name: `messages a second, ${what}`,
       unit: 'messages/s',
       better: 'higher',
-      runs: rates,
+      runs: done.map(({ perSecond }) => perSecond),
       hash: shown,
     }),
   ];
+  return { figures, table: copiesTable(what, frameBytes, done) };
+}
+
+/** What each message is copied on its way, deliveries, answers and receipts included. */
+function copiesTable(what: string, frameBytes: number, runs: readonly Run[]): Table {
+  const rows = Object.entries(COPIES).map(([place, sentence]) => [
+    sentence,
+    Math.round(median(runs.map(({ counters }) => counters.get(`dunlin_copied_bytes_total/${place}`) ?? 0))),
+  ]);
+  const all = rows.reduce((sum, [, bytes]) => sum + Number(bytes), 0);
+  return {
+    name: `Bytes copied a message of ${frameBytes} bytes with its deliveries, answer and receipts: ${what}`,
+    columns: ['what is copied', 'bytes a message'],
+    rows: [...rows, ['all', all]],
+  };
 }
 
 async function measure(options: BenchmarkOptions): Promise<Measured> {
   const sizes = options.isTiny ? TINY : SIZES;
   const figures: Figure[] = [];
+  const tables: Table[] = [];
   for (const length of LENGTHS) {
-    const sized = options.isTiny ? { ...length, ...TINY_BURSTS } : length;
-    figures.push(...(await measureWith(sized, sizes, options)));
+    const sized = options.isTiny ? { ...length, ...TINY_LENGTH } : length;
+    const measured = await measureWith(sized, sizes, options);
+    figures.push(...measured.figures);
+    tables.push(measured.table);
   }
-  const { users, groups, window, groupPercent } = sizes;
-  return { figures, workload: { users, groups, window, groupPercent, frames_a_message: FRAMES_A_MESSAGE } };
+  const { groups, groupPercent } = sizes;
+  return { figures, tables, workload: { groups, groupPercent, frames_a_message: FRAMES_A_MESSAGE } };
 }
 
 export const benchmark: Benchmark = {

@@ -11,7 +11,7 @@ import { frameLength } from '../core/frame.js';
 import { BATCH_BYTES_MAX, BATCH_TARGET_BYTES } from '../core/limits.js';
 import { AppendOutcome, type LogProducer, Refusal, TOPICS } from '../core/ports.js';
 import { buggify, Mark, reached, Site } from '../core/probe.js';
-import { Counter, type GatewayMetrics } from './gateway-metrics.js';
+import { Copied, Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { IngestKernel } from './ingest-kernel.js';
 
 /** Told about every frame of a batch that the log did not take. */
@@ -138,7 +138,10 @@ export class Batching {
     this.#options.kernel?.touched(topic, partition, undefined);
     this.handedOver[topic]!++;
     this.#inFlight[topic]!.push({ tag, partition, builder });
-    this.#options.metrics.add(Counter.batches_out_total);
+    const { metrics } = this.#options;
+    metrics.add(Counter.batches_out_total);
+    metrics.add(Copied.batch_to_ring, builder.byteLength);
+    metrics.add(Copied.frame_to_batch, builder.byteLength - BatchAt.ENTRIES);
     return true;
   }
 

@@ -27,12 +27,26 @@ export const GATEWAY_FIELDS = [
 
 type Field = (typeof GATEWAY_FIELDS)[number][0];
 
-export const GATEWAY_METRICS_BYTES = GATEWAY_FIELDS.length * 8;
+/** Bytes that a gateway copied, by place (pipelines/copies.ts). */
+const GATEWAY_COPIES = [
+  'message_to_kernel',
+  'frame_to_batch',
+  'batch_to_ring',
+  'delivery_to_pass',
+  'pass_to_message',
+] as const;
+
+export const GATEWAY_METRICS_BYTES = (GATEWAY_FIELDS.length + GATEWAY_COPIES.length) * 8;
 
 /** Where each field lies: resolved once, so that counting is one addition. */
 export const Counter = Object.fromEntries(GATEWAY_FIELDS.map(([name], i) => [name, i])) as Readonly<
   Record<Field, number>
 >;
+
+/** The same of the bytes copied. */
+export const Copied = Object.fromEntries(
+  GATEWAY_COPIES.map((name, i) => [name, GATEWAY_FIELDS.length + i]),
+) as Readonly<Record<(typeof GATEWAY_COPIES)[number], number>>;
 
 export class GatewayMetrics {
   readonly #values: Float64Array;
@@ -41,13 +55,17 @@ export class GatewayMetrics {
     this.#values = new Float64Array(shared);
   }
 
-  /** `counter` is one of Counter.*. */
+  /** `counter` is one of Counter.* or Copied.*. */
   add(counter: number, by = 1): void {
     this.#values[counter]! += by;
   }
 
   set(counter: number, value: number): void {
     this.#values[counter] = value;
+  }
+
+  at(counter: number): number {
+    return this.#values[counter]!;
   }
 
   get(field: Field): number {

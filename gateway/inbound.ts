@@ -38,7 +38,7 @@ import { readLooseFrame } from '../core/msgpack.js';
 import { Topic } from '../core/ports.js';
 import { buggify, Mark, reached, Site } from '../core/probe.js';
 import type { Batching } from './batching.js';
-import { Counter, type GatewayMetrics } from './gateway-metrics.js';
+import { Copied, Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { Session } from './hub.js';
 import type { IngestKernel } from './ingest-kernel.js';
 import type { ReadTally } from './read-tally.js';
@@ -96,6 +96,7 @@ export class Inbound {
     if (isPlain || this.#verdict(session) !== undefined) return this.#plain(session, bytes);
     // All of most messages is ordinary.
     kernel.begin(bytes);
+    this.#options.metrics.add(Copied.message_to_kernel, bytes.length);
     const at = this.#ordinary(kernel, session, 0, bytes.length, FRAMES_PER_MESSAGE_MAX);
     if (at === bytes.length && at > 0) return this.#verdict(session);
     return this.#plain(session, bytes, at, at > 0 ? kernel.frames : 0, kernel);

@@ -26,7 +26,7 @@ import {
   SOCKET_BUFFER_BYTES_MAX,
 } from '../core/limits.js';
 import { buggify, Mark, reached, Site } from '../core/probe.js';
-import { Counter, type GatewayMetrics } from './gateway-metrics.js';
+import { Copied, Counter, type GatewayMetrics } from './gateway-metrics.js';
 import type { Hub, Session } from './hub.js';
 import { Action, SessionEvent, SessionState, sends, transition } from './session.js';
 import { Slots } from './slots.js';
@@ -76,6 +76,7 @@ export class Outbound {
   #bytesOut = 0;
   #writes = 0;
   #dropped = 0;
+  #copied = 0;
 
   constructor(options: OutboundOptions) {
     this.#options = options;
@@ -151,8 +152,8 @@ export class Outbound {
     for (const session of this.#touched) this.#flush(session, nowMs);
     this.#touched.length = 0;
     this.#linkCount = 0;
-    this.#scratch.reset();
     this.#count();
+    this.#scratch.reset();
   }
 
   #count(): void {
@@ -162,6 +163,9 @@ export class Outbound {
     metrics.add(Counter.bytes_out_total, this.#bytesOut);
     metrics.add(Counter.writes_out_total, this.#writes);
     metrics.add(Counter.egress_dropped_total, this.#dropped);
+    metrics.add(Copied.delivery_to_pass, this.#scratch.byteLength);
+    metrics.add(Copied.pass_to_message, this.#copied);
+    this.#copied = 0;
     this.#batches = 0;
     this.#framesOut = 0;
     this.#bytesOut = 0;
@@ -342,12 +346,14 @@ export class Outbound {
       return 0;
     }
     reached(Mark.ANSWERS_WENT_ALONG);
+    this.#copied += heldBytes;
     this.#message.set(this.#slots.get(heldSlot, heldBytes));
     this.#slots.giveBack(heldSlot);
     return heldBytes;
   }
 
   #hold(session: Session, length: number, frames: number, nowMs: number): void {
+    this.#copied += length;
     session.heldSlot = this.#slots.put(this.#message, length);
     session.heldBytes = length;
     session.heldFrames = frames;
@@ -370,6 +376,7 @@ export class Outbound {
     const high = links[word + Link.POSITION_HIGH]! >>> 0;
     const to = this.#message;
     const view = this.#messageView;
+    this.#copied += length;
     to.set(this.#scratch.bytes.subarray(from, from + length), at);
     // Frames without a position keep what they say: WELCOME and CAUGHT_UP have a head there.
     if ((low | high) !== 0) {

@@ -15,6 +15,7 @@ import { ThreadOrder } from '../engines/thread-order.js';
 import { GATEWAY_METRICS_BYTES } from '../gateway/gateway-metrics.js';
 import type { GatewayWorkerData } from '../gateway/gateway-worker.js';
 import { Backlog } from './backlog.js';
+import { describeCopies } from './copies.js';
 import { LANE_STATUS_BYTES, LaneFieldIndex } from './lane-status.js';
 import type { GatewayRing, LaneWorkerData } from './lane-worker.js';
 import { describeGateway, describeLane, type Metric } from './metrics.js';
@@ -379,6 +380,14 @@ class EmbeddedBackbone implements Backbone {
       if (value !== undefined)
         metrics.push({ name: 'dunlin_log_appended_bytes_total', help, labels: { topic }, value });
     });
+    metrics.push(
+      ...describeCopies({
+        gateways: this.#gateways.map((gateway) => gateway.metrics),
+        lanes: this.#lanes,
+        appendedBytes: ['conversation', 'user'].map((_, topic) => this.#engines.appendedBytes(topic)),
+        usesKernel: this.#options.kernel ?? true,
+      }),
+    );
     const { ready } = this.status();
     metrics.push({ name: 'dunlin_ready', help: '1 while it takes traffic', labels: {}, value: ready ? 1 : 0 });
     return metrics;

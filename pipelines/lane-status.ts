@@ -10,6 +10,7 @@ export const LANE_FIELDS = [
   'bytes',
   'fetches',
   'emitted',
+  'emitted_bytes',
   'stalled_turns',
   'commits',
   'ticks',

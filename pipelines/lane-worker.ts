@@ -84,6 +84,7 @@ function show(lane: Lane, lagBytes: number, status: Float64Array): void {
   status[LaneFieldIndex.bytes] = counters.bytes;
   status[LaneFieldIndex.fetches] = counters.fetches;
   status[LaneFieldIndex.emitted] = counters.emitted;
+  status[LaneFieldIndex.emitted_bytes] = counters.emittedBytes;
   status[LaneFieldIndex.stalled_turns] = counters.stalledTurns;
   status[LaneFieldIndex.commits] = counters.commits;
   status[LaneFieldIndex.ticks] = counters.ticks;

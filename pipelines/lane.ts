@@ -65,6 +65,7 @@ export interface LaneCounters {
   bytes: number;
   fetches: number;
   emitted: number;
+  emittedBytes: number;
   stalledTurns: number;
   commits: number;
   ticks: number;
@@ -96,6 +97,7 @@ export class Lane {
     bytes: 0,
     fetches: 0,
     emitted: 0,
+    emittedBytes: 0,
     stalledTurns: 0,
     commits: 0,
     ticks: 0,
@@ -361,6 +363,7 @@ export class Lane {
         : producer.append(topic, number, batch, this.#tag(topic));
     if (!sent) return false;
     this.counters.emitted++;
+    this.counters.emittedBytes += batch.length;
     if (destination === Destination.LOG) this.#appended[topic]!++;
     return true;
   }

@@ -16,6 +16,7 @@ const LANE_METRICS: Readonly<Record<LaneField, readonly [string, string]>> = {
   bytes: ['dunlin_lane_bytes_total', 'bytes of batches stepped over since the lane started'],
   fetches: ['dunlin_lane_fetches_total', 'times the lane had to read from the store before a step'],
   emitted: ['dunlin_lane_emitted_batches_total', 'batches handed to logs and gateways'],
+  emitted_bytes: ['dunlin_lane_emitted_bytes_total', 'bytes of batches handed to logs and gateways'],
   stalled_turns: ['dunlin_lane_stalled_turns_total', 'turns in which an output found no room'],
   commits: ['dunlin_lane_commits_total', 'commits to the store'],
   ticks: ['dunlin_lane_ticks_total', 'ticks appended because time had to pass without input'],

@@ -83,12 +83,14 @@ export function readThreads(pid: number, names: ReadonlyMap<string, string>, oth
   return threads;
 }
 
-/** The server's own counters: Prometheus text as sums by name. */
+/** The server's own counters: Prometheus text as sums by name; those by place as `name/place`, too. */
 export async function readCounters(server: Server): Promise<Map<string, number>> {
   const text = await (await fetch(`${server.admin}/metrics`)).text();
   const sums = new Map<string, number>();
-  for (const [, name, value] of text.matchAll(/^(\w+)(?:\{[^}]*\})? (\S+)$/gm)) {
+  for (const [, name, labels, value] of text.matchAll(/^(\w+)(?:\{([^}]*)\})? (\S+)$/gm)) {
     sums.set(name!, (sums.get(name!) ?? 0) + Number(value));
+    const place = /where="(\w+)"/.exec(labels ?? '')?.[1];
+    if (place !== undefined) sums.set(`${name}/${place}`, Number(value));
   }
   return sums;
 }
