@@ -22,6 +22,8 @@ import { threadCpuNs } from './ingest/thread-cpu.js';
 
 const SEED = 7;
 const REACH = 0.8;
+const OBSTACLE =
+  'The bare loop looks at no byte. The gateway copies each frame three times, into its kernel’s memory, into its batch and into the log’s ring, checks and routes it, and counts it against its connection’s limits.';
 const POLL_MS = 2;
 
 interface Sizes {
@@ -134,6 +136,7 @@ async function measureFeed(
       hash,
       against: { name, runs: bare.map(({ cpuNs }) => cpuNs) },
       reach: { of: 'ratio', bound: REACH },
+      note: OBSTACLE,
     }),
     rate: makeFigure({
       name: `frames received a second, 16 frames a message, ${HOW[feed]}`,
