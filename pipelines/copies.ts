@@ -15,7 +15,7 @@ export const COPIES = {
   ring_to_group: 'batches into a group commit',
   group_to_file: 'a group into the log’s file',
   file_to_lane: 'batches out of the log’s file',
-  batch_to_kernel: 'batches into the memory of the conversation stage’s kernel',
+  batch_to_kernel: 'batches into the memory of the stages’ kernels',
   output_to_batch: 'what a stage writes, into batches',
   output_to_ring: 'a lane’s batches into the rings to logs and gateways',
   delivery_to_pass: 'frames into a gateway’s pass',
@@ -27,10 +27,10 @@ export type CopyPlace = keyof typeof COPIES;
 
 export interface CopySources {
   readonly gateways: readonly SharedArrayBuffer[];
-  readonly lanes: readonly { readonly stage: 'conversation' | 'user'; readonly status: Float64Array }[];
+  readonly lanes: readonly { readonly status: Float64Array }[];
   /** By topic; undefined: there is no log on disk. */
   readonly appendedBytes: readonly (number | undefined)[];
-  /** Whether conversation lanes use their kernel. */
+  /** Whether lanes use their kernels. */
   readonly usesKernel: boolean;
 }
 
@@ -38,10 +38,8 @@ export function copiedBytes({ gateways, lanes, appendedBytes, usesKernel }: Copy
   const metrics = gateways.map((shared) => new GatewayMetrics(shared));
   const ofGateways = (read: (one: GatewayMetrics) => number): number =>
     metrics.reduce((sum, one) => sum + read(one), 0);
-  const ofLanes = (field: keyof typeof LaneFieldIndex, stage?: string): number =>
-    lanes
-      .filter((lane) => stage === undefined || lane.stage === stage)
-      .reduce((sum, { status }) => sum + status[LaneFieldIndex[field]]!, 0);
+  const ofLanes = (field: keyof typeof LaneFieldIndex): number =>
+    lanes.reduce((sum, { status }) => sum + status[LaneFieldIndex[field]]!, 0);
   const isOnDisk = appendedBytes.every((bytes) => bytes !== undefined);
   const appended = appendedBytes.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
   return {
@@ -52,7 +50,7 @@ export function copiedBytes({ gateways, lanes, appendedBytes, usesKernel }: Copy
     group_to_file: appended,
     // From the log in memory a lane reads where the batches lie.
     file_to_lane: isOnDisk ? ofLanes('bytes') : 0,
-    batch_to_kernel: usesKernel ? ofLanes('bytes', 'conversation') : 0,
+    batch_to_kernel: usesKernel ? ofLanes('bytes') : 0,
     output_to_batch: ofLanes('emitted_bytes'),
     output_to_ring: ofLanes('emitted_bytes'),
     delivery_to_pass: ofGateways((one) => one.at(Copied.delivery_to_pass)),
