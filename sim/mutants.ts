@@ -113,7 +113,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/user/stage.js',
     from: 'state.generation = Math.max(state.generation, generation);',
     to: '',
-    firstSeed: 201,
+    firstSeed: 551,
     guarantees: ORDER,
   },
   {
@@ -121,7 +121,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'pipelines/lane.js',
     from: 'return this.#state !== LaneState.RECOVERING && this.#durable[this.#topic] >= this.#announcements;',
     to: 'return true;',
-    firstSeed: 1_301,
+    firstSeed: 1_401,
     guarantees: ORDER,
   },
   {
