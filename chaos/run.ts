@@ -155,17 +155,28 @@ class Run {
     this.#options.signal?.addEventListener('abort', stop, { once: true });
     const loading = run.run().finally(() => this.#options.signal?.removeEventListener('abort', stop));
     const startMs = await Promise.race([sending, loading.then(() => performance.now())]);
-    const steps = this.#steps(place, startMs);
-    const [load] = await Promise.all([loading, steps]);
-    return { load, startMs };
+    const over = new AbortController();
+    const { signal } = this.#options;
+    const steps = this.#steps(
+      place,
+      startMs,
+      signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]),
+    );
+    try {
+      const [load] = await Promise.all([loading, steps]);
+      return { load, startMs };
+    } finally {
+      // A load that failed leaves no step behind that would start a server again when everything has ended.
+      over.abort();
+      await steps;
+    }
   }
 
-  async #steps(place: Place, startMs: number): Promise<void> {
-    const { scenario, signal } = this.#options;
+  async #steps(place: Place, startMs: number, signal: AbortSignal): Promise<void> {
     await Promise.all(
-      scenario.steps.map(async (step) => {
+      this.#options.scenario.steps.map(async (step) => {
         await until(startMs + step.atMs, signal);
-        if (signal?.aborted !== true) await this.#step(place, step, startMs);
+        if (!signal.aborted) await this.#step(place, step, startMs);
       }),
     );
   }
@@ -197,15 +208,15 @@ function seconds(ms: number): string {
 }
 
 /** Waits until then, or until the run is given up. */
-async function until(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  if (signal?.aborted === true) return;
+async function until(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
   await new Promise<void>((resolve) => {
     const timer = setTimeout(done, Math.max(0, ms - performance.now()));
     function done(): void {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', done);
+      signal.removeEventListener('abort', done);
       resolve();
     }
-    signal?.addEventListener('abort', done, { once: true });
+    signal.addEventListener('abort', done, { once: true });
   });
 }

@@ -67,7 +67,8 @@ const FIELDS = {
     field('ttl', 0, MESSAGE_TTL_S_MAX),
     at,
   ],
-  gap: [device, a, b, field('through', 1, SEQUENCE_MAX), field('reason', 1, 3)],
+  /** `reason` 0: none was told, a hole. */
+  gap: [device, a, b, field('through', 1, SEQUENCE_MAX), field('reason', 0, 4)],
   /** The connection is lost; stands again. */
   away: [device],
   resume: [device],
