@@ -300,6 +300,7 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'if (!partition.verify(batch))',
     to: 'partition.verify(batch);\n            if (false)',
     guarantees: ['G16', 'G13', 'G15', ...ORDER],
+    firstSeed: 301,
   },
   {
     name: 'a loss is told, and not written down',

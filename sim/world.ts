@@ -361,7 +361,14 @@ export class World {
       const flaw = (guarantee: string, sentence: string, atMs: number | null): void => {
         violations.push({ guarantee, sentence, atMs, ...nowhere });
       };
-      if (isWhole) this.#compareWithFold((sentence) => flaw('G13', sentence, null));
+      if (isWhole) {
+        try {
+          this.#compareWithFold((sentence) => flaw('G13', sentence, null));
+        } catch (error) {
+          // What lanes read while they ran, a new reader cannot read again.
+          flaw('G13', `the log cannot be read from its beginning: ${String(error)}`, null);
+        }
+      }
     } else violations.push({ guarantee: 'G15', sentence: this.#whyNotQuiet(), atMs: context.nowMs, ...nowhere });
     return {
       seed: plan.seed,

@@ -13,7 +13,7 @@ import { copyOfProgram, plantChange, root, temporaryDirectory } from './harness.
 const EVENTS_MAX = 19;
 const BUGS = [
   'a repeated counter is sequenced again',
-  'blocks take effect before they are on the disk',
+  'a removed member keeps getting messages',
   'dedupe of fan-out is forgotten at a restart',
 ];
 
