@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { checkHistory } from '../../core/checks/history.js';
 import { LoadRun } from './coordinator.js';
 import { DEFAULT_WORKLOAD_FILE } from './defaults.js';
 import { FakeServer, type Fault } from './fake-server.js';
@@ -90,13 +91,20 @@ function explain(result: LoadResult): string {
 describe('whole runs', { concurrency: 4 }, () => {
   test('a server that behaves: everything arrives, and the numbers add up', async () => {
     await withServer({}, async (server) => {
-      const plan = planOf(server.url, { reconnectsPerMinute: 30, durationMs: 60_000 });
+      const historyDirectory = await mkdtemp(join(tmpdir(), 'dunlin-history-'));
+      const plan = planOf(server.url, { reconnectsPerMinute: 30, durationMs: 60_000 }, { historyDirectory });
       const result = await load(plan, {
         onInterval: (interval, run) => {
           if (interval.sent > 150 && interval.reconnects > 0 && interval.delivered > 300) run.stop();
         },
       });
       assert.ok(result.ok, explain(result));
+      const lines = (await readFile(join(historyDirectory, '0.ndjson'), 'utf8')).split('\n');
+      await rm(historyDirectory, { recursive: true });
+      const judged = checkHistory(lines, { gapsAllowed: false });
+      // It counts what groups were founded with, too.
+      assert.ok(judged.isClean, JSON.stringify(judged.violations.kept[0]));
+      assert.ok(judged.sends >= result.sent && judged.sends === judged.acknowledged && judged.deliveries > result.sent);
       assert.ok(result.sent > 150 && result.sent === result.acked, `${result.sent} sent, ${result.acked} acked`);
       assert.ok(result.delivered > result.sent);
       assert.deepEqual(
